@@ -1,0 +1,1 @@
+"""What FineTUI knows and does: no screen, no network, and no torch outside ``worker/``."""

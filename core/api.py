@@ -1,0 +1,361 @@
+"""All that a plugin author imports: the contracts, options and errors.
+
+A plugin is a class that subclasses one of these contracts, registered under the entry-point group named in
+`core.registry.GROUPS`. Importing this module imports the standard library and msgspec only; methods that run in a worker
+(`Method.prepare` and below) import torch and PEFT inside their bodies.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from .errors import (
+    CorruptFile,
+    DataError,
+    DiskError,
+    FineTUIError,
+    Incompatible,
+    NameTaken,
+    NetworkError,
+    NotFound,
+    OutOfMemory,
+    Refused,
+    TokenError,
+    UnsafeFile,
+    UsageError,
+    WorkFailed,
+)
+from .modelspec import LinearSpec, ModelSpec, TensorSpec
+from .options import Option, describe, option
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftConfig
+
+Task = Literal["causal-lm", "seq-cls"]
+Artifact = Literal["adapter", "model"]
+
+# --------------------------------------------------------------------------------------------------------------------
+# Methods
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """For plugins without options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a method does to a model, counted without loading it; the planner turns it into bytes.
+
+    Attributes:
+        trainable_parameters: parameters that receive gradients.
+        added_parameters: parameters that the base does not have (an adapter's).
+        quantized_parameters: base parameters held quantised.
+        quantized_bytes_per_parameter: of those, the payload without constants (0.5 for 4-bit).
+        constants_bytes_per_parameter: quantisation constants on top (0.016 with double quantisation).
+    """
+
+    trainable_parameters: int
+    added_parameters: int = 0
+    quantized_parameters: int = 0
+    quantized_bytes_per_parameter: float = 0.0
+    constants_bytes_per_parameter: float = 0.0
+
+
+class Method(ABC):
+    """One fine-tuning method.
+
+    Class attributes say what it is; the first group of methods answers without torch, the second runs in a worker.
+    The order there: `load_arguments` → ``from_pretrained`` → `prepare` → (`before_step` → forward, backward →
+    optimizer → `after_step`)* → `save`. ``options`` is always an instance of the class's ``options`` type.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    reference: ClassVar[str] = ""
+    """Paper or document it follows."""
+    options: ClassVar[type] = NoOptions
+    tasks: ClassVar[tuple[Task, ...]] = ("causal-lm",)
+    artifact: ClassVar[Artifact] = "adapter"
+    """``adapter``: a PEFT folder; ``model``: an ordinary model folder."""
+    merges: ClassVar[bool] = True
+    swaps: ClassVar[bool] = True
+    learning_rate: ClassVar[float] = 2e-4
+    """Default peak learning rate."""
+
+    def refusal(self, model: ModelSpec, task: Task, options: Any) -> str:
+        """Why this method cannot train ``model`` for ``task``; empty when it can."""
+        if task not in self.tasks:
+            return f"{self.name} does not train {task} models"
+        return ""
+
+    @abstractmethod
+    def footprint(self, model: ModelSpec, options: Any) -> Footprint:
+        """Count what would train, without loading anything. Must agree with `prepare` (`self_check` compares)."""
+
+    # In a worker ---------------------------------------------------------------------------------------------------
+
+    def load_arguments(self, options: Any, device: torch.device) -> dict[str, Any]:
+        """Keyword arguments for ``from_pretrained`` (quantisation)."""
+        return {}
+
+    @abstractmethod
+    def prepare(self, model: Any, options: Any, task: Task) -> Any:
+        """Turn a loaded base into the model that trains, with ``requires_grad`` set; also runs on the meta device."""
+
+    def parameter_groups(self, model: Any, options: Any, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Optimizer parameter groups; biases and one-dimensional weights (norms) are exempt from weight decay."""
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trainable if p.ndim > 1], "lr": learning_rate, "weight_decay": weight_decay},
+            {"params": [p for p in trainable if p.ndim <= 1], "lr": learning_rate, "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
+
+    def before_step(self, model: Any, options: Any, step: int, total_steps: int) -> None:
+        """Called before the forward pass of optimizer step ``step`` (from 0)."""
+
+    def after_step(self, model: Any, options: Any, step: int, total_steps: int) -> None:
+        """Called after the optimizer's step, gradients still there."""
+
+    def extra_loss(self, model: Any, options: Any) -> torch.Tensor | None:
+        """A scalar added to the loss (regularisation), or nothing."""
+        return None
+
+    def self_check(self, model: Any, spec: ModelSpec, options: Any) -> None:
+        """Called after the first backward pass.
+
+        Raises:
+            WorkFailed: a trainable parameter has no gradient, or the count differs from `footprint`.
+        """
+        missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        if missing:
+            raise WorkFailed(f"{self.name}: {len(missing)} parameters that should train got no gradient, first {missing[0]}")
+        count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        promised = self.footprint(spec, options).trainable_parameters
+        if count != promised:
+            raise WorkFailed(f"{self.name}: {count:,} parameters train, {promised:,} were planned")
+
+    @abstractmethod
+    def save(self, model: Any, folder: Path) -> None:
+        """Write the result's weights and configuration into the (existing, empty) ``folder``: safetensors only."""
+
+
+class PeftMethod(Method):
+    """A method that PEFT implements: say which `PeftConfig`, the rest is here. Saved as an ordinary PEFT folder."""
+
+    @abstractmethod
+    def peft_config(self, model: Any, options: Any, task: Task) -> PeftConfig:
+        """The PEFT configuration for a loaded base."""
+
+    def prepare(self, model: Any, options: Any, task: Task) -> Any:
+        """Wrap the base into a ``PeftModel``."""
+        from .worker.peft_support import wrap
+
+        return wrap(model, self.peft_config(model, options, task))
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Write ``adapter_config.json`` and ``adapter_model.safetensors``."""
+        from .worker.peft_support import save_adapter
+
+        save_adapter(model, folder)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Data
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message: ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of data in the form every objective understands.
+
+    Attributes:
+        turns: the conversation; empty for plain text.
+        text: running text; empty for conversations.
+        source: ``file:line`` (or ``file: row n``), for error messages.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    text: str = ""
+    source: str = ""
+
+
+class DataFormat(ABC):
+    """A shape that rows come in: alpaca, prompt/response, chat ``messages``, ShareGPT, plain text."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+
+    @abstractmethod
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row has this shape; looks at names and types of columns only."""
+
+    @abstractmethod
+    def read(self, row: Mapping[str, Any], source: str) -> Example:
+        """Turn a row into an example.
+
+        Raises:
+            DataError: the row has the shape's columns but not its content; the message starts with ``source``.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What training sees of one example.
+
+    Attributes:
+        input_ids: token ids.
+        labels: aligned with ``input_ids`` (unshifted), -100 where no loss is computed.
+        text: the rendered text.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    text: str = ""
+
+
+class Renderer(ABC):
+    """Turns examples into text and tokens with one model's tokenizer and chat template; lives in the worker."""
+
+    @abstractmethod
+    def conversation(self, turns: Sequence[Turn]) -> Iterator[tuple[str, bool]]:
+        """The rendered conversation in pieces: (text, whether an assistant wrote it, end-of-turn token included)."""
+
+    @abstractmethod
+    def encode_pieces(self, pieces: Sequence[tuple[str, bool]]) -> Encoded:
+        """Tokenise pieces; tokens of pieces marked true carry loss."""
+
+    @abstractmethod
+    def encode_text(self, text: str) -> Encoded:
+        """Tokenise running text, end-of-text token added; every token carries loss."""
+
+
+class Objective(ABC):
+    """What is learned from an example: which tokens are shown and which carry loss."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+
+    @abstractmethod
+    def accepts(self, example: Example) -> bool:
+        """Whether this objective can learn from such an example."""
+
+    @abstractmethod
+    def encode(self, example: Example, renderer: Renderer, *, completion_only: bool) -> Encoded:
+        """Render and tokenise one example."""
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Hubs
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """One file of a repository: path inside it, bytes, and the sha256 of large files (empty where unknown)."""
+
+    path: str
+    size: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PushPlan:
+    """What a push would send: shown by ``--dry-run`` and by the screen before it is confirmed.
+
+    Attributes:
+        card: the model card (Markdown with YAML front matter) that would be uploaded as ``README.md``.
+        warnings: for example, that the base has no Hub id.
+    """
+
+    repo: str
+    private: bool
+    files: tuple[HubFile, ...]
+    card: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What a push or pull did.
+
+    Attributes:
+        revision: commit id (huggingface) or content digest (folder) of what is there now.
+        bytes_sent: bytes that really travelled, either way.
+    """
+
+    repo: str
+    revision: str
+    files: tuple[str, ...]
+    bytes_sent: int
+    url: str
+
+
+@dataclass(frozen=True)
+class HubContext:
+    """What a hub is given: settings that come from the configuration, and where to report progress.
+
+    Attributes:
+        home: root of the home directory.
+        settings: the user's settings (`core.config.Settings`) as a mapping.
+        progress: called with (bytes done, bytes in all, file name).
+    """
+
+    home: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    progress: Any = None
+
+
+class AdapterHub(ABC):
+    """A place adapters are published to and fetched from."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+
+    @abstractmethod
+    def push(
+        self, plan: PushPlan, folder: Path, context: HubContext, *, revision: str = "", pull_request: bool = False, message: str = ""
+    ) -> Transfer:
+        """Publish the planned files of ``folder``, card included, as one commit; verify what arrived.
+
+        Raises:
+            NetworkError: the hub cannot be reached.
+            TokenError: it refuses the token.
+            Refused: an existing repository is public and ``plan.private`` is set.
+        """
+
+    @abstractmethod
+    def pull(self, repo: str, revision: str, target: Path, context: HubContext) -> Transfer:
+        """Fetch a repository at ``revision`` (empty: newest) into the empty folder ``target`` and verify every file.
+
+        Raises:
+            NotFound: no such repository or revision.
+            CorruptFile: a file is not what the hub says it is.
+        """
+
+
+CONTRACTS: dict[str, type] = {"methods": Method, "objectives": Objective, "formats": DataFormat, "hubs": AdapterHub}
+"""Kind of plugin → the contract it keeps (the keys are those of `core.registry.GROUPS`)."""
+
+__all__ = [
+    "AdapterHub", "Artifact", "CorruptFile", "DataError", "DataFormat", "DiskError", "Encoded", "Example", "FineTUIError",
+    "Footprint", "HubContext", "HubFile", "Incompatible", "LinearSpec", "Method", "ModelSpec", "NameTaken", "NetworkError",
+    "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod", "PushPlan", "Refused", "Renderer", "Task",
+    "TensorSpec", "TokenError", "Transfer", "Turn", "UnsafeFile", "UsageError", "WorkFailed", "describe", "option",
+]  # fmt: skip

@@ -1,0 +1,59 @@
+"""The user's settings: one TOML file, declared once as options, so that a screen can be generated from them."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import UsageError, closest
+from .options import describe, option, parse
+from .paths import config_file
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be configured. Command-line flags override it."""
+
+    theme: str = option("finetui-dark", "Colour theme of the screen.", group="Screen")
+    ascii: bool = option(False, "Draw with ASCII characters only.", group="Screen")
+    home: str = option("", "Where runs and adapters are kept; empty means the platform's data directory.", group="Files")
+    folder_hub: str = option("", "Directory of the folder hub; empty means <home>/hub.", group="Hub")
+    default_hub: str = option("huggingface", "Where push and pull go unless --hub says otherwise.", group="Hub")
+    gpus: str = option("auto", "GPUs to use unless --gpus says otherwise: auto, none, or indices.", group="Devices")
+    log_level: Literal["debug", "info", "warning"] = option("info", "How much the app writes to its log.", group="Files")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UsageError: absent, not readable or not TOML; the message names file and line.
+    """
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file", "check the path after -c") from None
+    except OSError as problem:
+        raise UsageError(f"{path}: {problem.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise UsageError(f"{path}: {problem}", "the file must be TOML, see https://toml.io") from None
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """The settings of ``path`` (default: `paths.config_file`); defaults where the file does not exist.
+
+    Raises:
+        UsageError: malformed TOML, an unknown setting (closest names suggested), a wrong type.
+    """
+    path = path or config_file()
+    if not path.exists():
+        return Settings()
+    values = read_toml(path)
+    known = [row.name for row in describe(Settings)]
+    for name in values:
+        if name not in known:
+            raise UsageError(f"{path}: unknown setting '{name}'", closest(name, known, "setting"))
+    return parse(Settings, values, owner=str(path))

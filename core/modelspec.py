@@ -1,0 +1,89 @@
+"""What can be known of a base model without loading it: from ``config.json`` and safetensors headers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Shape and safetensors dtype (``F32``, ``BF16``, …) of one stored tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+
+@dataclass(frozen=True, slots=True)
+class LinearSpec:
+    """One linear projection inside a transformer block (fused projections count as one; GPT-2's Conv1D too).
+
+    Attributes:
+        name: module path, for example ``model.layers.0.self_attn.q_proj``.
+        block: index of the transformer block.
+    """
+
+    name: str
+    in_features: int
+    out_features: int
+    block: int
+
+    @property
+    def suffix(self) -> str:
+        """Last part of the name, what ``target_modules`` lists: ``q_proj``."""
+        return self.name.rsplit(".", 1)[-1]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A base model, described from its files.
+
+    Attributes:
+        path: the model folder.
+        architecture: class name, ``Qwen2ForCausalLM``.
+        model_type: ``qwen2``, ``llama``, ``falcon``, ``gpt2``, ``bert``, …
+        dtype: of most weights, ``float32`` / ``bfloat16`` / ``float16``.
+        parameters: count, tied weights once.
+        linears: the projections inside the blocks, head and embeddings left out.
+        tensors: every stored tensor by name; derived from the shapes of ``config`` where no weights are there.
+        has_weights: whether safetensors files were found.
+        config: ``config.json`` as read.
+    """
+
+    path: Path
+    architecture: str
+    model_type: str
+    dtype: str
+    parameters: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    vocab_size: int
+    max_length: int
+    tie_word_embeddings: bool
+    linears: tuple[LinearSpec, ...]
+    tensors: Mapping[str, TensorSpec] = field(repr=False)
+    has_weights: bool
+    config: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Input embeddings plus an untied output head: ``vocab_size × hidden_size`` each."""
+        return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+
+    @property
+    def linear_parameters(self) -> int:
+        """Weights of the blocks' projections: what 4-bit loading quantises."""
+        return sum(linear.in_features * linear.out_features for linear in self.linears)

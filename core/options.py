@@ -1,0 +1,207 @@
+"""An option is declared once and becomes a command-line flag, a form field and a JSON Schema entry.
+
+Options are the fields of an ordinary frozen dataclass::
+
+    @dataclass(frozen=True)
+    class LoraOptions:
+        r: int = option(16, "Rank of the update matrices.", minimum=1)
+
+so a plugin reads them typed (``options.r``), while the screen and the command line read `describe(LoraOptions)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from .errors import UsageError, closest
+
+_KEY = "finetui"
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    group: str = "",
+    advanced: bool = False,
+    unit: str = "",
+) -> Any:
+    """Declare one option as a dataclass field.
+
+    Args:
+        default: the value used when the user says nothing; lists and dicts are copied per instance.
+        help: one sentence, shown by ``--help``, the form and the JSON Schema.
+        minimum: smallest value allowed (numbers only, inclusive).
+        maximum: largest value allowed (numbers only, inclusive).
+        group: heading under which the form shows the option.
+        advanced: hidden behind "more" in the form.
+        unit: shown after the value, for example ``tokens``.
+    """
+    metadata = {_KEY: {"help": help, "minimum": minimum, "maximum": maximum, "group": group, "advanced": advanced, "unit": unit}}
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What is known of one option without an instance: the row of a form, the flag of a command.
+
+    Attributes:
+        name: field name, spelt as in TrainingArguments or PEFT's configs.
+        kind: ``int``, ``float``, ``bool``, ``str``, ``list``, ``dict`` or ``choice``.
+        type_name: for people, for example ``int | none`` or ``'nf4' | 'fp4'``.
+        default: JSON-compatible default.
+        choices: allowed values; empty where any value of the type will do.
+        optional: whether ``none`` is allowed.
+    """
+
+    name: str
+    kind: str
+    type_name: str
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    group: str = ""
+    advanced: bool = False
+    unit: str = ""
+
+    @property
+    def flag(self) -> str:
+        """The command-line flag, ``lora_alpha`` → ``--lora-alpha``."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _kind(hint: Any) -> tuple[str, tuple[str, ...]]:
+    """The kind and the choices of a type hint, ``None`` left out."""
+    choices: list[str] = []
+    kinds: list[str] = []
+    for member in _members(hint):
+        if member is type(None):
+            continue
+        origin = get_origin(member)
+        if origin is Literal:
+            choices += [str(value) for value in get_args(member)]
+            kinds.append("choice")
+        else:
+            kinds.append((origin or member).__name__)
+    if set(kinds) == {"choice"}:
+        return "choice", tuple(choices)
+    plain = [kind for kind in kinds if kind != "choice"]
+    return (plain[0] if len(plain) == 1 else "str"), tuple(choices)
+
+
+def _type_name(hint: Any) -> str:
+    names = []
+    for member in _members(hint):
+        if member is type(None):
+            names.append("none")
+        elif get_origin(member) is Literal:
+            names += [repr(value) for value in get_args(member)]
+        elif get_args(member):
+            names.append(str(member).replace("typing.", ""))
+        else:
+            names.append(member.__name__)
+    return " | ".join(names)
+
+
+@cache
+def describe(options_type: type) -> tuple[Option, ...]:
+    """The options that a dataclass declares, in order. Fields not made with `option` are left out."""
+    hints = get_type_hints(options_type)
+    rows = []
+    for field in dataclasses.fields(options_type):
+        meta = field.metadata.get(_KEY)
+        if meta is None:
+            continue
+        hint = hints[field.name]
+        kind, choices = _kind(hint)
+        default = field.default_factory() if field.default is dataclasses.MISSING else field.default  # type: ignore[misc]
+        rows.append(
+            Option(
+                name=field.name, kind=kind, type_name=_type_name(hint), default=default, choices=choices,
+                optional=type(None) in _members(hint), **meta,
+            )
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def parse(options_type: type, values: Mapping[str, Any], *, owner: str = "") -> Any:
+    """Check ``values`` against the declarations and return an instance of ``options_type``.
+
+    Args:
+        values: option name to value; values have their TOML/JSON types already.
+        owner: named in the error, for example ``method 'lora'``.
+
+    Raises:
+        UsageError: an unknown name (the closest ones suggested), a wrong type, a value out of range.
+    """
+    of = f" of {owner}" if owner else ""
+    known = {row.name: row for row in describe(options_type)}
+    for name in values:
+        if name not in known:
+            raise UsageError(f"unknown option '{name}'{of}", closest(name, known, "option"))
+    try:
+        parsed = msgspec.convert(dict(values), options_type)
+    except msgspec.ValidationError as problem:
+        raise UsageError(f"option{of}: {problem}", _expected(str(problem), known)) from None
+    for name in values:
+        _check_range(known[name], getattr(parsed, name), of)
+    return parsed
+
+
+def _expected(problem: str, known: Mapping[str, Option]) -> str:
+    for row in known.values():
+        if f"$.{row.name}`" in problem or f"$.{row.name}[" in problem:
+            return f"{row.name} is {row.type_name}: {row.help}"
+    return ""
+
+
+def _check_range(row: Option, value: Any, of: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    if value != value:
+        raise UsageError(f"option '{row.name}'{of} is not a number", row.help)
+    if row.minimum is not None and value < row.minimum:
+        raise UsageError(f"option '{row.name}'{of} is {value}, below its minimum {row.minimum:g}", row.help)
+    if row.maximum is not None and value > row.maximum:
+        raise UsageError(f"option '{row.name}'{of} is {value}, above its maximum {row.maximum:g}", row.help)
+
+
+def to_dict(options: Any, *, changed_only: bool = False) -> dict[str, Any]:
+    """The JSON-compatible values of an options instance; with ``changed_only`` those that differ from the defaults."""
+    rows = describe(type(options))
+    values = {row.name: getattr(options, row.name) for row in rows}
+    if changed_only:
+        return {row.name: values[row.name] for row in rows if values[row.name] != row.default}
+    return values
+
+
+def json_schema(options_type: type) -> dict[str, Any]:
+    """A JSON Schema (2020-12) object of the options, with help, defaults and ranges."""
+    schema = msgspec.json.schema(options_type)
+    body = schema["$defs"][options_type.__name__]
+    for row in describe(options_type):
+        entry = body["properties"][row.name]
+        entry["description"] = row.help
+        if row.minimum is not None:
+            entry["minimum"] = row.minimum
+        if row.maximum is not None:
+            entry["maximum"] = row.maximum
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **body}

@@ -1,0 +1,216 @@
+"""What a run is asked to do, and the records that its files hold.
+
+    runs/<ulid>/
+      spec.json       RunSpec, written once by the launcher
+      state.json      RunState, replaced by whoever holds the run's lock (launcher until the supervisor starts, then it)
+      lock            flock held by the supervisor while it lives
+      events.jsonl    Event lines, appended by the job process
+      metrics.jsonl   plain dicts, appended by the job process
+      result.json     Result, written by the job process as its last act
+      console.log     stdout and stderr of supervisor and job
+      checkpoints/    one folder a checkpoint
+      control/        requests to the job, each an empty file: ``stop``, ``checkpoint``
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from typing import Any, Literal
+
+import msgspec
+
+RunKind = Literal["train", "evaluate", "merge", "push", "pull"]
+State = Literal["queued", "starting", "running", "stopping", "stopped", "succeeded", "failed", "lost"]
+
+ACTIVE: frozenset[str] = frozenset({"queued", "starting", "running", "stopping"})
+"""States in which something is still to happen."""
+
+JOB_MODULES: dict[str, str] = {
+    "train": "finetui.core.worker.train",
+    "evaluate": "finetui.core.worker.evaluate",
+    "merge": "finetui.core.worker.merge",
+    "push": "finetui.hub.jobs",
+    "pull": "finetui.hub.jobs",
+}
+"""Run kind → module that the supervisor starts as ``python -m MODULE RUN_DIR``."""
+
+
+class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that decides a training run. All paths are absolute; names are already resolved.
+
+    Attributes:
+        model: base model as the user named it.
+        model_path: its folder.
+        base_model_name_or_path: Hub id where the base has one, else its catalog name; goes into the adapter's config.
+        data: training files.
+        eval_data: evaluation files; empty: split ``eval_split`` off the training data.
+        columns: renaming of columns, ``{"prompt": "question"}``.
+        objective: name of the objective plugin; empty: by the shape of the data.
+        method_options: values that differ from the method's defaults.
+        training_options: values that differ from the defaults of `core.training.TrainingOptions`.
+        name: of the result in the catalog.
+        output: folder the result is published to (absent until the run succeeds).
+        gpus: ``auto``, ``none``, or indices/UUIDs joined by commas.
+        planned_memory_bytes: the planner's peak, for the record.
+    """
+
+    model: str
+    model_path: str
+    base_model_name_or_path: str
+    base_revision: str = ""
+    data: list[str]
+    eval_data: list[str] = []
+    eval_split: float = 0.1
+    columns: dict[str, str] = {}
+    task: str = "causal-lm"
+    objective: str = ""
+    method: str
+    method_options: dict[str, Any] = {}
+    training_options: dict[str, Any] = {}
+    seed: int = 0
+    name: str
+    output: str
+    gpus: str = "auto"
+    executor: str = "local"
+    planned_memory_bytes: int = 0
+
+
+class EvaluateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Evaluate a base and any number of adapters on the same rows."""
+
+    model: str
+    model_path: str
+    adapters: list[dict[str, str]] = []
+    """``{"name", "path"}`` each."""
+    data: list[str]
+    columns: dict[str, str] = {}
+    objective: str = ""
+    max_length: int = 1024
+    batch_size: int = 8
+    completion_only_loss: bool = True
+    system_prompt: str = ""
+    gpus: str = "auto"
+
+
+class MergeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Merge an adapter into its base and write an ordinary model folder."""
+
+    model: str
+    model_path: str
+    base_model_name_or_path: str
+    adapter: str
+    """Adapter folder."""
+    output: str
+    verify: bool = False
+    force: bool = False
+    """Merge although the adapter's recorded base digest differs."""
+    gpus: str = "auto"
+
+
+class HubRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Push an adapter folder to a repository of a hub, or pull one."""
+
+    hub: str
+    repo: str
+    revision: str = ""
+    adapter: str = ""
+    """Push: the adapter folder."""
+    name: str = ""
+    """Pull: catalog name of the result."""
+    private: bool = True
+    pull_request: bool = False
+    settings: dict[str, Any] = {}
+    home: str = ""
+
+
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """``spec.json``: written once, before anything starts.
+
+    Attributes:
+        run: ULID; sorts by time.
+        request: one of the request structs above, as a dict (`TrainRequest` for kind ``train``, …).
+        created: seconds since the epoch.
+    """
+
+    run: str
+    kind: RunKind
+    name: str
+    request: dict[str, Any]
+    created: float
+    host: str
+    version: str
+
+
+class ProcessIdentity(msgspec.Struct, frozen=True):
+    """A process that cannot be mistaken for a later one with the same pid (host + pid + start time + boot id)."""
+
+    host: str
+    pid: int
+    start_time: int
+    """Clock ticks since boot: field 22 of ``/proc/<pid>/stat``."""
+    boot_id: str
+
+
+class RunState(msgspec.Struct, kw_only=True):
+    """``state.json``: where the run stands. Times are seconds since the epoch; ``None`` where not reached."""
+
+    state: State = "queued"
+    reason: str = ""
+    attempt: int = 1
+    supervisor: ProcessIdentity | None = None
+    job: ProcessIdentity | None = None
+    devices: list[str] = []
+    started: float | None = None
+    finished: float | None = None
+    exit_code: int | None = None
+    error: dict[str, str] | None = None
+    history: list[dict[str, Any]] = []
+    """``{"state", "time", "reason"}`` of every change."""
+
+
+class Event(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One line of ``events.jsonl``: something worth a line on the screen.
+
+    Kinds used: ``prepared`` (trainable_parameters, total_parameters, total_steps, train_examples, eval_examples, device,
+    precision), ``resumed`` (step), ``checkpoint`` (step, path, best), ``evaluation`` (step, loss), ``sample`` (step,
+    prompt, text), ``early_stop``, ``warning``, ``progress`` (done, total, unit), ``saved`` (path).
+    """
+
+    seq: int
+    time: float
+    kind: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """``result.json``: how the job ended, in its own words.
+
+    Attributes:
+        state: ``succeeded``, ``stopped`` or ``failed``.
+        result: what the job's function returned.
+        error: ``{"kind", "message", "hint"}`` of a failed job.
+    """
+
+    state: State
+    attempt: int
+    finished: float
+    exit_code: int = 0
+    result: dict[str, Any] = {}
+    error: dict[str, str] | None = None
+
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def new_ulid() -> str:
+    """A fresh ULID: 48 bits of milliseconds, 80 random bits, Crockford base 32 (https://github.com/ulid/spec)."""
+    number = (int(time.time() * 1000) << 80) | int.from_bytes(secrets.token_bytes(10), "big")
+    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def host_name() -> str:
+    """This machine's name, as runs record it."""
+    return os.uname().nodename

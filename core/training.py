@@ -1,0 +1,44 @@
+"""The options of the training loop, shared by every method; names as in transformers' TrainingArguments and TRL's SFTConfig."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .options import option
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What the loop does, whatever the method. Methods' own options are declared in their plugins."""
+
+    max_steps: int = option(-1, "Optimizer steps to train for; -1 lets num_train_epochs decide.", minimum=-1, group="Length")
+    num_train_epochs: float = option(3.0, "Passes over the training data when max_steps is -1.", minimum=0.0, group="Length")
+    per_device_train_batch_size: int = option(8, "Examples per micro-batch on each device.", minimum=1, group="Batch")
+    gradient_accumulation_steps: int = option(1, "Micro-batches per optimizer step.", minimum=1, group="Batch")
+    per_device_eval_batch_size: int = option(8, "Examples per evaluation batch.", minimum=1, group="Batch", advanced=True)
+    max_length: int = option(1024, "Longer examples are cut to this.", minimum=8, group="Batch", unit="tokens")
+    packing: bool = option(True, "Lay a batch's examples end to end instead of padding them; none sees another.", group="Batch")
+    learning_rate: float | None = option(None, "Peak learning rate; none takes the method's own default.", minimum=0.0, group="Optimizer")
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = option(
+        "cosine", "How the learning rate falls after warm-up.", group="Optimizer"
+    )
+    warmup_steps: float = option(0.03, "Warm-up: steps, or a share of all steps when below 1.", minimum=0.0, group="Optimizer")
+    weight_decay: float = option(0.0, "Decoupled weight decay; biases and norms are exempt.", minimum=0.0, group="Optimizer")
+    max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0 turns clipping off.", minimum=0.0, group="Optimizer")
+    adam_beta1: float = option(0.9, "AdamW's first decay rate.", minimum=0.0, maximum=1.0, group="Optimizer", advanced=True)
+    adam_beta2: float = option(0.999, "AdamW's second decay rate.", minimum=0.0, maximum=1.0, group="Optimizer", advanced=True)
+    adam_epsilon: float = option(1e-8, "AdamW's epsilon.", minimum=0.0, group="Optimizer", advanced=True)
+    bf16: bool | None = option(None, "Compute in bfloat16; none: where the hardware has it.", group="Precision")
+    fp16: bool | None = option(None, "Compute in float16 with loss scaling; none: on GPUs that lack bfloat16.", group="Precision")
+    gradient_checkpointing: bool = option(False, "Recompute activations in the backward pass: less memory, slower.", group="Precision")
+    eval_steps: int = option(0, "Evaluate every so many steps; 0: at the end of every epoch.", minimum=0, group="Evaluation")
+    early_stopping_patience: int = option(0, "Stop after so many evaluations without improvement; 0: never.", minimum=0, group="Evaluation")
+    load_best_model_at_end: bool = option(True, "Keep the checkpoint with the lowest evaluation loss as the result.", group="Evaluation")
+    logging_steps: int = option(1, "Steps between two metric lines.", minimum=1, group="Evaluation", advanced=True)
+    sample_prompts: list[str] = option([], "Prompts answered at every evaluation, to watch the behaviour change.", group="Evaluation")
+    sample_max_new_tokens: int = option(48, "Length of those answers.", minimum=1, group="Evaluation", advanced=True, unit="tokens")
+    save_steps: int = option(0, "Checkpoint every so many steps; 0: at every evaluation and at the end.", minimum=0, group="Checkpoints")
+    save_total_limit: int = option(2, "Checkpoints kept besides the best.", minimum=1, group="Checkpoints", advanced=True)
+    completion_only_loss: bool = option(True, "Learn from the answers only, not from the prompts.", group="Data")
+    system_prompt: str = option("", "System message put before every example that has none.", group="Data")
