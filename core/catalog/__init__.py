@@ -1,0 +1,1 @@
+"""Base models and adapters on disk: scan, index, digest, lineage. The filesystem is the truth, the index can go."""
