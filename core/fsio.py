@@ -252,6 +252,19 @@ class JsonlReader:
             return records
 
 
+def tail_records(path: Path, *, window: int = 65536) -> list[dict[str, Any]]:
+    """The whole records among the last ``window`` bytes of a JSON Lines file, oldest first; none of an absent file.
+
+    A torn last line and lines that do not parse are left out.
+    """
+    try:
+        start = max(0, path.stat().st_size - window)
+    except FileNotFoundError:
+        return []
+    reader = JsonlReader(path, offset=start)
+    return [record for record in reader.read() if isinstance(record, dict)]
+
+
 class FileLock:
     """An advisory flock on a file, held until `release` or the end of every process that inherited it."""
 
@@ -265,7 +278,7 @@ class FileLock:
         `is_locked` holds the lock for an instant, so one refusal is not believed: it is asked again a few times.
         """
         with disk_errors(self.path):
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = self._open()
         for attempt in range(1 if blocking else _LOCK_TRIES):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
@@ -280,6 +293,13 @@ class FileLock:
                 return True
         os.close(descriptor)
         return False
+
+    def _open(self) -> int:
+        """Open without creating first: in a shared sticky folder the kernel refuses O_CREAT on another user's file."""
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     def release(self) -> None:
         """Let go of the lock in this process."""

@@ -1,0 +1,208 @@
+"""The frame of every job process: signals, events, metrics, and ``result.json`` as the last act.
+
+A job module is started as ``python -m MODULE RUN_DIR`` and ends with::
+
+    def main(job: Job) -> dict[str, Any]:
+        ...
+        if job.stop_requested():
+            save_checkpoint()
+            raise Stopped({"steps": done})
+        return {"adapter": str(folder)}
+
+    if __name__ == "__main__":
+        run_job(main)
+
+What the function returns becomes the run's result (``succeeded``); `Stopped` makes it ``stopped``; any other exception
+``failed``, with the error in the words of `core.errors`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from .. import errors, fsio, paths
+from .reserve import write_json_reserved
+from .spec import Event, Result, RunSpec, RunState
+
+T = TypeVar("T")
+
+PROGRESS_SECONDS = 0.5
+"""Progress events are at least this far apart, so that no job floods its log."""
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Stopped(Exception):
+    """Raised by a job's function when it ends early because it was asked to, its checkpoint saved.
+
+    Attributes:
+        result: what is known so far; becomes ``result`` of ``result.json``.
+    """
+
+    def __init__(self, result: dict[str, Any] | None = None) -> None:
+        super().__init__("stopped on request")
+        self.result = result or {}
+
+
+class Job:
+    """What a job's function is given: its run, and where to report.
+
+    Attributes:
+        dir: the run's directory.
+        spec: what is to be done.
+        attempt: 1 at first, one more with every ``resume``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.dir = folder
+        self.spec = fsio.read_json(folder / "spec.json", RunSpec)
+        self.attempt = fsio.read_json(folder / "state.json", RunState).attempt
+        self._signals = 0
+        self._progress_time = 0.0
+        self._events = fsio.JsonlWriter(folder / "events.jsonl")
+        self._metrics = fsio.JsonlWriter(folder / "metrics.jsonl")
+        self._seq = _last_seq(folder / "events.jsonl")
+
+    @property
+    def home(self) -> paths.Home:
+        """The home directory that the run belongs to."""
+        return paths.Home(self.dir.parent.parent)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the run's checkpoints; kept from attempt to attempt."""
+        return self.dir / "checkpoints"
+
+    def request(self, type: type[T]) -> T:
+        """The request as the struct of its kind, for example ``job.request(TrainRequest)``."""
+        return msgspec.convert(self.spec.request, type)
+
+    def event(self, kind: str, message: str, **data: Any) -> None:
+        """Append one line to ``events.jsonl``, durably (see `Event` for the kinds used).
+
+        Raises:
+            DiskError: it could not be written.
+        """
+        self._append_event(kind, message, data, sync=True)
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Report how far the job is; at most one line every `PROGRESS_SECONDS`, the last one always."""
+        now = time.monotonic()
+        if done < total and now - self._progress_time < PROGRESS_SECONDS:
+            return
+        self._progress_time = now
+        self._append_event("progress", f"{done} of {total} {unit}", {"done": done, "total": total, "unit": unit}, sync=False)
+
+    def metric(self, record: dict[str, Any]) -> None:
+        """Append one line to ``metrics.jsonl``; ``time`` and ``attempt`` are filled in.
+
+        Raises:
+            DiskError: it could not be written.
+        """
+        self._metrics.append({"time": time.time(), "attempt": self.attempt, **record})
+
+    def stop_requested(self) -> bool:
+        """Whether the job should save what it has and raise `Stopped`; cheap enough to ask at every step."""
+        return self._signals > 0 or (self.dir / "control" / "stop").exists()
+
+    def checkpoint_requested(self) -> bool:
+        """Whether a checkpoint was asked for since the last call."""
+        try:
+            (self.dir / "control" / "checkpoint").unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Make events and metrics durable."""
+        self._events.close()
+        self._metrics.close()
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """The first SIGINT or SIGTERM asks for a stop; the next one interrupts."""
+        self._signals += 1
+        if self._signals > 1:
+            raise KeyboardInterrupt
+
+    def _append_event(self, kind: str, message: str, data: dict[str, Any], *, sync: bool) -> None:
+        self._seq += 1
+        self._events.append(Event(seq=self._seq, time=time.time(), kind=kind, message=message, data=data), sync=sync)
+
+
+def run_job(function: Callable[[Job], dict[str, Any]]) -> NoReturn:
+    """Run ``function`` as the job of the run directory in ``sys.argv[1]``, write ``result.json`` and exit.
+
+    The exit code is 0 (succeeded, stopped), that of the error, or 130 (interrupted by a second signal).
+    """
+    job = Job(Path(sys.argv[1]))
+    signal.signal(signal.SIGINT, job.on_signal)
+    signal.signal(signal.SIGTERM, job.on_signal)
+    outcome = _outcome(job, function)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    job.close()
+    if outcome.error is not None:
+        with contextlib.suppress(OSError):
+            print(f"error: {outcome.error['message']}", f"hint: {outcome.error['hint']}", sep="\n", file=sys.stderr, flush=True)
+    write_json_reserved(job.dir / "result.json", outcome)
+    sys.exit(outcome.exit_code)
+
+
+def _outcome(job: Job, function: Callable[[Job], dict[str, Any]]) -> Result:
+    state, code, result, error = "succeeded", 0, {}, None
+    try:
+        result = function(job)
+        msgspec.json.encode(result)
+    except Stopped as stop:
+        state, result = "stopped", stop.result
+    except KeyboardInterrupt:
+        state, code = "stopped", 130
+    except Exception as problem:
+        known = describe_error(problem)
+        if known is not problem:
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
+        state, code, error = "failed", known.exit_code, known.to_dict()
+    return Result(state=state, attempt=job.attempt, finished=time.time(), exit_code=code, result=result, error=error)
+
+
+def describe_error(problem: BaseException) -> errors.FineTUIError:
+    """Any exception as one of the errors that users see; those of the family come back as they are."""
+    if isinstance(problem, errors.FineTUIError):
+        return problem
+    text = str(problem).strip()
+    name = type(problem).__name__
+    if isinstance(problem, OSError) and problem.errno in _DISK_FULL:
+        return _disk_full(problem)
+    if "No space left on device" in text:  # libraries in Rust and C++ wrap the OSError in types of their own
+        return errors.DiskError(f"the disk is full: {text}", "free some space, or use another --home")
+    if isinstance(problem, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text:
+        return errors.OutOfMemory(
+            f"out of memory: {text.splitlines()[0] if text else name}",
+            "lower per_device_train_batch_size or max_length, set gradient_checkpointing=true, or take qlora; `finetui plan` compares",
+        )
+    return errors.WorkFailed(f"{name}: {text}" if text else name, "the traceback is in the run's console.log (`finetui runs logs`)")
+
+
+def _disk_full(problem: OSError) -> errors.DiskError:
+    try:
+        with fsio.disk_errors(problem.filename or "the disk"):
+            raise problem
+    except errors.DiskError as known:
+        return known
+
+
+def _last_seq(path: Path) -> int:
+    """The highest number given so far; numbers go on across attempts."""
+    return max((int(record.get("seq", 0)) for record in fsio.tail_records(path)), default=0)
