@@ -1,0 +1,7 @@
+"""``python -m finetui``."""
+
+import sys
+
+from .cli.main import main
+
+sys.exit(main())

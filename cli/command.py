@@ -1,0 +1,157 @@
+"""What every command shares: ``--json`` and ``--home`` anywhere, ``-c FILE.toml``, and the `App` they fill."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..core.config import Settings, load_settings, read_toml
+from ..core.errors import UsageError, closest
+from ..core.paths import Home, find_home
+
+if TYPE_CHECKING:
+    from ..core.catalog.catalog import Catalog
+    from ..core.runs.store import RunStore
+
+
+class App:
+    """What a command works with; each part is made when first asked for."""
+
+    def __init__(self) -> None:
+        self.json = False
+        self.home_option: str | None = None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The user's configuration."""
+        return load_settings()
+
+    @cached_property
+    def home(self) -> Home:
+        """The home directory, created."""
+        configured = "" if os.environ.get("FINETUI_HOME") else self.settings.home
+        return find_home(self.home_option or configured).create()
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Models and adapters on disk."""
+        from ..core.catalog.catalog import Catalog
+
+        return Catalog(self.home)
+
+    @cached_property
+    def runs(self) -> RunStore:
+        """All runs, those that died meanwhile already judged."""
+        from ..core.runs.adopt import refresh_all
+        from ..core.runs.store import RunStore
+
+        store = RunStore(self.home)
+        refresh_all(store)
+        return store
+
+
+def app_of(context: click.Context) -> App:
+    """The one `App` of this invocation."""
+    return context.find_root().ensure_object(App)
+
+
+def _set_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        app_of(context).json = True
+
+
+def _set_home(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value:
+        app_of(context).home_option = value
+
+
+def _read_config(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    """Use a TOML file as defaults of this command's options; flags override it."""
+    if not value:
+        return
+    values = {key.replace("-", "_"): item for key, item in read_toml(Path(value)).items()}
+    known = [parameter.name for parameter in context.command.get_params(context) if parameter.name]
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{value}: unknown option '{key}'", closest(key, known, "option"))
+    context.default_map = {**(context.default_map or {}), **values}
+
+
+def global_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json`` and ``--home`` to a command or group."""
+    function = click.option(
+        "--json", is_flag=True, expose_value=False, is_eager=True, callback=_set_json, help="Machine-readable output on stdout."
+    )(function)
+    return click.option(
+        "--home", metavar="DIR", expose_value=False, is_eager=True, callback=_set_home, help="Where runs and adapters are kept."
+    )(function)
+
+
+def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every command takes: the global options and ``-c FILE``."""
+    return click.option(
+        "-c", "--config", metavar="FILE", expose_value=False, is_eager=True, callback=_read_config, help="TOML file that supplies options."
+    )(global_options(function))
+
+
+def command(*arguments: Any, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """`click.command` with the common options; the function's first argument is the `App`."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        return click.command(*arguments, **attributes)(common_options(_with_app(function)))
+
+    return decorate
+
+
+def subcommand(group: click.Group, *arguments: Any, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """A `command` inside ``group``."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        made = command(*arguments, **attributes)(function)
+        group.add_command(made)
+        return made
+
+    return decorate
+
+
+def _with_app(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        return function(app_of(click.get_current_context()), *arguments, **keywords)
+
+    call.__name__ = function.__name__
+    call.__doc__ = function.__doc__
+    call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    return call
+
+
+def toml_value(text: str) -> Any:
+    """A ``--set`` value: TOML where it parses (``16``, ``true``, ``["q_proj"]``), else the text itself; ``none`` is null."""
+    if text in ("none", "None", "null"):
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def key_values(pairs: tuple[str, ...] | list[str] | dict[str, Any], flag: str = "--set") -> dict[str, Any]:
+    """``("r=8", "lora_alpha=16")`` as a dict; a table from a TOML file passes through.
+
+    Raises:
+        UsageError: a pair without ``=``.
+    """
+    if isinstance(pairs, dict):
+        return dict(pairs)
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"{flag} {pair}: expected key=value", f"for example {flag} learning_rate=2e-4")
+        values[key.strip()] = toml_value(text.strip())
+    return values

@@ -1,0 +1,251 @@
+"""From what a person asks to what a run does: names resolved, options checked, and everything refused that cannot work.
+
+The command line and the screen both come through here, so that both refuse the same things with the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .. import registry
+from ..api import Method
+from ..catalog.catalog import Catalog
+from ..catalog.entries import ModelEntry
+from ..data.shaping import examples
+from ..devices import select
+from ..errors import DoesNotFit, Incompatible, NameTaken, NotFound, Refused, UsageError, closest
+from ..options import describe, parse, to_dict
+from ..paths import Home, check_name
+from ..planner.advice import make_plan, require_fit
+from ..planner.reading import read_model
+from ..training import TrainingOptions
+from .launch import launch
+from .spec import ACTIVE, EvaluateRequest, HubRequest, MergeRequest, RunKind, TrainRequest
+from .store import Run, RunStore
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
+def split_settings(method: Method, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sort ``--set`` keys into the training loop's and the method's, checked and without defaults.
+
+    Returns:
+        (training options, method options): the values that differ from the defaults.
+
+    Raises:
+        UsageError: an unknown key (the closest names of both suggested), a wrong type, a value out of range.
+    """
+    loop = {row.name for row in describe(TrainingOptions)}
+    own = {row.name for row in describe(method.options)}
+    for key in settings:
+        if key not in loop | own:
+            raise UsageError(f"unknown option '{key}' of method '{method.name}'", closest(key, loop | own, "option"))
+    training = parse(TrainingOptions, {key: value for key, value in settings.items() if key in loop}, owner="training")
+    options = parse(method.options, {k: v for k, v in settings.items() if k in own and k not in loop}, owner=f"method '{method.name}'")
+    return to_dict(training, changed_only=True), to_dict(options, changed_only=True)
+
+
+def existing_files(paths: Sequence[str | Path]) -> list[str]:
+    """Absolute paths of files that exist.
+
+    Raises:
+        NotFound: one does not.
+        UsageError: none was given, or one is a folder.
+    """
+    if not paths:
+        raise UsageError("no data given", "name at least one file with --data")
+    found = []
+    for path in paths:
+        absolute = Path(path).expanduser().absolute()
+        if absolute.is_dir():
+            raise UsageError(f"{absolute} is a folder", "name the files themselves; several are allowed")
+        if not absolute.exists():
+            raise NotFound(f"{absolute}: no such file", "check the path of the data")
+        found.append(str(absolute))
+    return found
+
+
+def require_trainable(model: ModelEntry) -> None:
+    """Refuse a model whose folder is broken or has no tokenizer.
+
+    Raises:
+        FineTUIError: of the kind that reading the folder raises (`CorruptFile`, `UnsafeFile`, `NotFound`).
+        Refused: there is no tokenizer.
+    """
+    folder = Path(model.path)
+    spec = read_model(folder)
+    if not spec.has_weights:
+        raise NotFound(f"{folder} has no weights", "the folder needs model.safetensors (or an index and its shards)")
+    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise Refused(f"{folder} has no tokenizer", f"copy the model's tokenizer files into the folder ({TOKENIZER_FILES[0]} at least)")
+
+
+def _method_for(model: ModelEntry, name: str, task: str, method_options: Mapping[str, Any]) -> Method:
+    method: Method = registry.load("methods", name)
+    options = parse(method.options, method_options, owner=f"method '{name}'")
+    reason = method.refusal(read_model(Path(model.path)), task, options)  # type: ignore[arg-type]
+    if reason:
+        raise Incompatible(f"method '{name}' cannot train {model.name}: {reason}", "finetui methods list shows the others")
+    return method
+
+
+def free_name(home: Home, wanted: str) -> str:
+    """``wanted``, or ``wanted-2``, ``wanted-3``, … where results or active runs have it already."""
+    number, name = 1, wanted
+    while name_in_use(home, name):
+        number += 1
+        name = f"{wanted}-{number}"
+    return name
+
+
+def name_in_use(home: Home, name: str) -> bool:
+    """Whether an adapter, a model, or a run still under way has this name."""
+    for folder in (home.adapters / name, home.models / name):
+        if folder.exists() or folder.is_symlink():
+            return True
+    return any(run.spec.name == name and run.state().state in ACTIVE for run in RunStore(home).list("train"))
+
+
+def _result_name(home: Home, model: ModelEntry, method: str, name: str) -> str:
+    if not name:
+        stem = Path(model.name).name or "model"
+        return free_name(home, f"{stem}-{method}".replace(":", "-"))
+    check_name(name)
+    if name_in_use(home, name):
+        raise NameTaken(f"the name '{name}' is taken", "choose another with --name, or remove the old one: finetui adapters remove")
+    return name
+
+
+def train_request(
+    home: Home,
+    *,
+    model: str,
+    data: Sequence[str | Path],
+    method: str,
+    settings: Mapping[str, Any] | None = None,
+    name: str = "",
+    task: str = "causal-lm",
+    objective: str = "",
+    columns: Mapping[str, str] | None = None,
+    eval_data: Sequence[str | Path] = (),
+    eval_split: float = 0.1,
+    seed: int = 0,
+    gpus: str = "auto",
+    executor: str = "local",
+) -> TrainRequest:
+    """Check and resolve a training run without starting it.
+
+    Args:
+        settings: what ``--set`` takes: training and method options in one mapping.
+        name: of the result; empty: made from model and method.
+
+    Raises:
+        FineTUIError: anything that would make the run fail for certain: unknown names or options, malformed data, a
+            model folder that cannot be loaded, a method that does not fit the architecture, a name that is taken.
+    """
+    if executor != "local":
+        raise NotFound(f"unknown executor '{executor}'", "known executor names: local")
+    if not 0 <= eval_split < 1:
+        raise UsageError(f"--eval-split is {eval_split}; it must be at least 0 and below 1", "0.1 keeps a tenth for evaluation")
+    plugin: Method = registry.load("methods", method)
+    training_options, method_options = split_settings(plugin, settings or {})
+    entry = Catalog(home).model(model)
+    require_trainable(entry)
+    _method_for(entry, method, task, method_options)
+    files, evaluation = existing_files(data), existing_files(eval_data) if eval_data else []
+    examples(files, dict(columns or {}), objective)
+    if evaluation:
+        examples(evaluation, dict(columns or {}), objective)
+    result = _result_name(home, entry, method, name)
+    folder = home.models if plugin.artifact == "model" else home.adapters
+    return TrainRequest(
+        model=model, model_path=entry.path, base_model_name_or_path=entry.hub_id or entry.path, base_revision=entry.revision,
+        data=files, eval_data=evaluation, eval_split=eval_split, columns=dict(columns or {}), task=task, objective=objective,
+        method=method, method_options=method_options, training_options=training_options, seed=seed, name=result,
+        output=str(folder / result), gpus=gpus, executor=executor,
+        planned_memory_bytes=_planned_memory(entry, method, method_options, training_options, task, gpus),
+    )  # fmt: skip
+
+
+def _planned_memory(
+    model: ModelEntry, method: str, method_options: Mapping[str, Any], training_options: Mapping[str, Any], task: str, gpus: str
+) -> int:
+    """The planned peak in bytes; raises `DoesNotFit` where no device that may be used has so much memory."""
+    devices = select(gpus)
+    plans = []
+    for device in devices:
+        plan = make_plan(Path(model.path), method, method_options, training_options, task=task, device=device)
+        plans.append(plan)
+        if plan.fits:
+            return plan.total_bytes
+    require_fit(plans[0], devices[0])
+    raise DoesNotFit(f"{model.name} does not fit")
+
+
+def evaluate_request(
+    home: Home,
+    *,
+    model: str,
+    adapters: Sequence[str] = (),
+    data: Sequence[str | Path],
+    columns: Mapping[str, str] | None = None,
+    objective: str = "",
+    settings: Mapping[str, Any] | None = None,
+    gpus: str = "auto",
+) -> EvaluateRequest:
+    """Check and resolve an evaluation of a base and any number of its adapters.
+
+    Args:
+        settings: ``max_length``, ``per_device_eval_batch_size``, ``completion_only_loss``, ``system_prompt``.
+    """
+    options: TrainingOptions = parse(TrainingOptions, settings or {}, owner="evaluation")
+    catalog = Catalog(home)
+    entry = catalog.model(model)
+    require_trainable(entry)
+    found = [catalog.adapter(name) for name in adapters]
+    for adapter in found:
+        catalog.check_pair(entry, adapter)
+    files = existing_files(data)
+    examples(files, dict(columns or {}), objective)
+    return EvaluateRequest(
+        model=model, model_path=entry.path, adapters=[{"name": a.name, "path": a.path} for a in found], data=files,
+        columns=dict(columns or {}), objective=objective, max_length=options.max_length, batch_size=options.per_device_eval_batch_size,
+        completion_only_loss=options.completion_only_loss, system_prompt=options.system_prompt, gpus=gpus,
+    )  # fmt: skip
+
+
+def merge_request(
+    home: Home, *, model: str, adapter: str, out: str | Path, verify: bool = False, force: bool = False, gpus: str = "auto"
+) -> MergeRequest:
+    """Check and resolve a merge.
+
+    Args:
+        out: folder to write; a bare name means a model of that name in the home directory.
+
+    Raises:
+        Incompatible: the adapter belongs to another base (unless ``force`` and only the recorded digest differs).
+        NameTaken: ``out`` exists.
+    """
+    catalog = Catalog(home)
+    base, found = catalog.model(model), catalog.adapter(adapter)
+    require_trainable(base)
+    catalog.check_pair(base, found, ignore_digest=force)
+    target = Path(out).expanduser()
+    target = home.models / check_name(str(out)) if len(target.parts) == 1 and str(out)[0] not in "./~" else target.absolute()
+    if target.exists() or target.is_symlink():
+        raise NameTaken(f"{target} exists already", "choose another --out, or remove it first")
+    return MergeRequest(
+        model=model, model_path=base.path, base_model_name_or_path=base.hub_id or base.path, adapter=found.path,
+        output=str(target), verify=verify, force=force, gpus=gpus,
+    )  # fmt: skip
+
+
+def start(home: Home, kind: RunKind, name: str, request: TrainRequest | EvaluateRequest | MergeRequest | HubRequest) -> Run:
+    """Create a run's directory and start it, detached; returns as soon as its supervisor is ready."""
+    run = RunStore(home).create(kind, name, msgspec.to_builtins(request))
+    launch(run)
+    return run
