@@ -157,7 +157,7 @@ def _offsets(file: Path, name: str, entry: Any) -> tuple[int, int]:
 
 def _spec(file: Path, name: str, entry: Mapping[str, Any]) -> TensorSpec:
     dtype, shape = entry.get("dtype"), entry.get("shape")
-    if dtype not in DTYPE_BITS:
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise CorruptFile(f"{file}: {name} has the unknown dtype '{dtype}'", _HINT)
     if not _are_sizes(shape):
         raise CorruptFile(f"{file}: {name} has no valid shape", _HINT)
