@@ -1,0 +1,163 @@
+"""Loads base models and tokenizers from local folders: safetensors only, no code from the folder, nothing from the network."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from ..errors import CorruptFile, Incompatible, NotFound, OutOfMemory, UnsafeFile, WorkFailed
+from ..planner.reading import read_model
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json")
+_AUTO_CLASSES = {"causal-lm": "AutoModelForCausalLM", "seq-cls": "AutoModelForSequenceClassification"}
+
+
+def quiet_libraries() -> None:
+    """Keep progress bars and advertisements of the libraries out of the console; warnings and errors still come."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+def load_tokenizer(path: Path | str) -> Any:
+    """The tokenizer of a model folder, with a padding token (the end-of-text token where it has none of its own).
+
+    Raises:
+        NotFound: the folder is absent or holds no tokenizer.
+        CorruptFile: its tokenizer files cannot be read.
+        UnsafeFile: it needs code of its own.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise NotFound(f"no model folder at {folder}")
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise NotFound(
+            f"{folder}: no tokenizer ({_TOKENIZER_FILES[0]}) beside the weights",
+            "copy the tokenizer files of the model it was made from into the folder",
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as problem:
+        _refuse_remote_code(folder, problem)
+        raise CorruptFile(f"{folder}: its tokenizer cannot be read ({_first_line(problem)})", "fetch the tokenizer files again") from problem
+    if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(
+    path: Path | str,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    load_arguments: Mapping[str, Any] | None = None,
+    task: str = "causal-lm",
+) -> Any:
+    """Load a base model and put it on ``device``, in evaluation mode.
+
+    Args:
+        path: the model folder.
+        dtype: of the weights; none keeps the one they are stored in.
+        load_arguments: further arguments of ``from_pretrained``, such as ``quantization_config`` (they win over ``dtype``).
+        task: ``causal-lm`` or ``seq-cls``.
+
+    Raises:
+        NotFound: no folder, no ``config.json``, or no weights in it.
+        UnsafeFile: only pickled weights, or an architecture that needs code of its own.
+        CorruptFile: torn or incomplete safetensors; the message names the file.
+        OutOfMemory: it does not fit on the device.
+        WorkFailed: quantised loading quantised nothing.
+    """
+    folder = Path(path)
+    if not read_model(folder).has_weights:
+        raise NotFound(f"{folder}: no weights (model.safetensors) beside config.json", "fetch the whole model")
+    import transformers
+
+    arguments: dict[str, Any] = {"dtype": dtype or "auto", "attn_implementation": "sdpa", **(load_arguments or {})}
+    quantised = "quantization_config" in arguments
+    if quantised:
+        arguments["device_map"] = {"": str(device)}
+    automatic = getattr(transformers, _AUTO_CLASSES[task])
+    with _loading_errors(folder), _plain_falcon_linears(quantised):
+        model, information = automatic.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **arguments
+        )
+    if task == "causal-lm" and information["missing_keys"]:
+        names = sorted(information["missing_keys"])
+        raise CorruptFile(f"{folder}: {len(names)} weights are missing, first {names[0]}", "fetch the model again")
+    if quantised:
+        _check_quantised(model, folder)
+    else:
+        model.to(device)
+    return model.eval()
+
+
+@contextlib.contextmanager
+def _loading_errors(folder: Path) -> Iterator[None]:
+    """What the libraries raise while loading, as errors that name the folder."""
+    try:
+        yield
+    except torch.OutOfMemoryError as problem:
+        raise OutOfMemory(f"{folder} does not fit: {_first_line(problem)}", "try qlora, or a device with more memory") from problem
+    except SafetensorError as problem:
+        raise CorruptFile(f"{folder}: {problem}", "fetch the file again") from problem
+    except (ValueError, KeyError, OSError, ImportError) as problem:
+        _refuse_remote_code(folder, problem)
+        raise Incompatible(f"{folder} cannot be loaded: {_first_line(problem)}") from problem
+    except RuntimeError as problem:
+        if "can't allocate memory" in str(problem):
+            raise OutOfMemory(f"{folder} does not fit in memory", "try qlora, or a smaller model") from problem
+        raise CorruptFile(f"{folder}: its weights do not match its config.json ({_first_line(problem)})") from problem
+
+
+def _refuse_remote_code(folder: Path, problem: BaseException) -> None:
+    if "trust_remote_code" in str(problem):
+        raise UnsafeFile(
+            f"{folder} needs Python code that comes with the model", "code of models is not run; choose an architecture of transformers"
+        ) from problem
+
+
+def _first_line(problem: BaseException) -> str:
+    return next((line for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
+
+
+@contextlib.contextmanager
+def _plain_falcon_linears(active: bool) -> Iterator[None]:
+    """Quantised loading replaces ``nn.Linear`` by exact type and would skip Falcon's subclass, which computes the same."""
+    if not active:
+        yield
+        return
+    from transformers.models.falcon import modeling_falcon
+
+    original = modeling_falcon.FalconLinear
+    modeling_falcon.FalconLinear = nn.Linear  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        modeling_falcon.FalconLinear = original  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _check_quantised(model: nn.Module, folder: Path) -> None:
+    """Make 4-bit layers safe to train on CPUs, and make sure that there are some.
+
+    On CPUs with AVX512-BF16 an evaluation pass would repack 4-bit weights in place, after which training and merging
+    silently compute garbage; the repacking is switched off.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+    if not layers:
+        raise WorkFailed(f"{folder}: no layer was quantised", "use lora: this architecture has no linear layers that bitsandbytes replaces")

@@ -1,0 +1,120 @@
+"""What the methods that PEFT implements share: wrapping, saving and loading adapters as ordinary PEFT folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from ..errors import Incompatible, UsageError, closest
+
+ADAPTER = "default"
+"""Name of the adapter inside a model that trains; it does not appear in saved files."""
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+_MUTATED_INITS = ("pissa", "olora")
+"""Initialisations that change the base's weights: the adapter is saved as the difference to its start."""
+
+
+def target_modules(model: nn.Module, value: str | list[str]) -> list[str]:
+    """The module names an adapter goes on, as ``target_modules`` of PEFT's configs.
+
+    Args:
+        value: ``auto`` or ``all-linear`` for every linear projection (fused ones and GPT-2's Conv1D too) but the output
+            head, or names: a last part such as ``q_proj``, or a whole path.
+
+    Raises:
+        UsageError: a name matches nothing in the model; the closest ones are suggested.
+    """
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    paths = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D)) and module is not head]
+    suffixes = sorted({path.rsplit(".", 1)[-1] for path in paths})
+    if isinstance(value, str):
+        return suffixes
+    for name in value:
+        if not any(path == name or path.endswith(f".{name}") for path in paths):
+            raise UsageError(f"target_modules: no linear module is called '{name}'", closest(name, suffixes, "module"))
+    return list(value)
+
+
+def wrap(model: nn.Module, config: PeftConfig) -> PeftModel:
+    """Put a fresh adapter onto a loaded base; only the adapter's parameters train, in float32.
+
+    Raises:
+        Incompatible: PEFT cannot put this adapter on this architecture.
+    """
+    model.requires_grad_(False)
+    try:
+        wrapped = get_peft_model(model, config, adapter_name=ADAPTER)  # pyright: ignore[reportArgumentType]
+    except (ValueError, TypeError, NotImplementedError) as problem:
+        raise Incompatible(f"{config.peft_type} does not fit {type(model).__name__}: {problem}") from problem
+    if not isinstance(wrapped, PeftModel):
+        raise Incompatible(f"{config.peft_type} is not a kind of adapter that can be trained here")
+    if _mutates_base(config):
+        wrapped.initial_adapter = {  # type: ignore[assignment]
+            name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in _adapter_tensors(wrapped).items()
+        }
+    return wrapped
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors`` into ``folder``, without asking the Hub anything.
+
+    An adapter whose start changed the base (PiSSA, OLoRA) is written as an ordinary LoRA of twice the rank for the
+    unchanged base: ``B A - B0 A0 = [B, -B0] [A; A0]``.
+    """
+    config = model.peft_config[ADAPTER]
+    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in _adapter_tensors(model).items()}
+    values = config.to_dict()
+    if _mutates_base(config):
+        tensors = _as_difference(tensors, model.initial_adapter)  # pyright: ignore[reportArgumentType]
+        values["lora_alpha"] = config.lora_alpha * (2**0.5 if config.use_rslora else 2)
+        values["r"] = 2 * config.r
+        values["init_lora_weights"] = True
+    saved = type(config)(**values)
+    saved.inference_mode = True
+    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    saved.save_pretrained(str(folder))
+
+
+def load_adapter(model: nn.Module, folder: Path | str, name: str) -> PeftModel:
+    """Put the adapter of a PEFT folder onto a base (or beside the adapters it has) for inference, and make it active.
+
+    Args:
+        name: for the adapter inside the model; without dots.
+
+    Raises:
+        Incompatible: its shapes or modules are not those of this base.
+    """
+    try:
+        if isinstance(model, PeftModel):
+            model.load_adapter(str(folder), adapter_name=name, is_trainable=False, local_files_only=True)
+            model.set_adapter(name, inference_mode=True)
+            return model
+        return PeftModel.from_pretrained(model, str(folder), adapter_name=name, is_trainable=False, local_files_only=True)  # pyright: ignore[reportArgumentType]
+    except (ValueError, RuntimeError, TypeError, KeyError) as problem:
+        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise Incompatible(f"{folder} does not belong to this base model: {reason}", "`finetui adapters show` names its base") from problem
+
+
+def _adapter_tensors(model: PeftModel) -> dict[str, torch.Tensor]:
+    return get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
+
+
+def _mutates_base(config: Any) -> bool:
+    return str(getattr(config, "init_lora_weights", "")).startswith(_MUTATED_INITS)
+
+
+def _as_difference(tensors: dict[str, torch.Tensor], start: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    result = {}
+    for name, tensor in tensors.items():
+        first = start[name].to(tensor.dtype)
+        result[name] = torch.cat([tensor, first], dim=0) if "lora_A" in name else torch.cat([tensor, -first], dim=1)
+    return result
