@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Callable
@@ -75,12 +76,22 @@ def _read_config(context: click.Context, _: click.Parameter, value: str | None) 
     """Use a TOML file as defaults of this command's options; flags override it."""
     if not value:
         return
-    values = {key.replace("-", "_"): item for key, item in read_toml(Path(value)).items()}
-    known = [parameter.name for parameter in context.command.get_params(context) if parameter.name]
-    for key in values:
-        if key not in known:
-            raise UsageError(f"{value}: unknown option '{key}'", closest(key, known, "option"))
-    context.default_map = {**(context.default_map or {}), **values}
+    names = {opt.lstrip("-").replace("-", "_"): parameter for parameter in context.command.get_params(context) for opt in parameter.opts}
+    defaults: dict[str, Any] = {}
+    for key, item in read_toml(Path(value)).items():
+        parameter = names.get(key.replace("-", "_"))
+        if parameter is None or parameter.name is None:
+            raise UsageError(f"{value}: unknown option '{key}'", closest(key, names, "option"))
+        defaults[parameter.name] = _as_flag(item, parameter.multiple if isinstance(parameter, click.Option) else False)
+    context.default_map = {**(context.default_map or {}), **defaults}
+
+
+def _as_flag(item: Any, multiple: bool) -> Any:
+    """A TOML value as the flag would have it: a table becomes ``key=value`` pairs."""
+    if not isinstance(item, dict):
+        return [item] if multiple and not isinstance(item, list) else item
+    pairs = [f"{key}={part if isinstance(part, str) else json.dumps(part)}" for key, part in item.items()]
+    return pairs if multiple else ",".join(pairs)
 
 
 def global_options(function: Callable[..., Any]) -> Callable[..., Any]:

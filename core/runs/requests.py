@@ -224,7 +224,7 @@ def merge_request(
     """Check and resolve a merge.
 
     Args:
-        out: folder to write; a bare name means a model of that name in the home directory.
+        out: folder to write; below ``home.models`` it joins the catalog by itself.
 
     Raises:
         Incompatible: the adapter belongs to another base (unless ``force`` and only the recorded digest differs).
@@ -234,8 +234,7 @@ def merge_request(
     base, found = catalog.model(model), catalog.adapter(adapter)
     require_trainable(base)
     catalog.check_pair(base, found, ignore_digest=force)
-    target = Path(out).expanduser()
-    target = home.models / check_name(str(out)) if len(target.parts) == 1 and str(out)[0] not in "./~" else target.absolute()
+    target = Path(out).expanduser().absolute()
     if target.exists() or target.is_symlink():
         raise NameTaken(f"{target} exists already", "choose another --out, or remove it first")
     return MergeRequest(

@@ -1,0 +1,151 @@
+"""``finetui generate`` and ``finetui chat``: one loaded base, adapters swapped on it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from ..core.errors import FineTUIError, UsageError
+from ..core.inference import Playground
+from .command import App, command
+from .output import narrate, table, write_json
+
+_HELP = """\
+/swap NAME      answer with this adapter from now on
+/base           answer with the base alone
+/compare TEXT   the same prompt to the base and every adapter
+/adapters       what is loaded
+/reset          forget the conversation
+/quit           leave (Ctrl-D too)"""
+
+
+def _sampling(function: Any) -> Any:
+    for decorate in (
+        click.option("--max-new-tokens", default=128, show_default=True, help="Longest answer."),
+        click.option("--temperature", default=0.0, show_default=True, help="0 is greedy."),
+        click.option("--top-p", default=1.0, show_default=True, help="Nucleus sampling."),
+        click.option("--seed", default=0, show_default=True, help="Of the sampling."),
+        click.option("--gpus", default=None, help="auto, none, or indices or UUIDs."),
+        click.option("--adapter", "adapters", multiple=True, help="An adapter; may be given several times."),
+        click.option("--model", required=True, help="Base model."),
+    ):
+        function = decorate(function)
+    return function
+
+
+@command("generate")
+@click.option("--prompt", required=True, help="What the user says.")
+@click.option("--raw", is_flag=True, help="Continue the prompt as it is, without the chat template.")
+@_sampling
+def generate(app: App, model: str, adapters: tuple[str, ...], prompt: str, gpus: str | None, **sampling: Any) -> None:
+    """Answer one prompt, with each adapter given (or with the base alone)."""
+    rows = []
+    with Playground(app.home, model, adapters, gpus=gpus or app.settings.gpus) as playground:
+        for name in adapters or (None,):
+            rows.append(playground.generate(prompt, adapter=name, **sampling))
+            if not app.json:
+                click.echo(f"{rows[-1]['adapter']}: {rows[-1]['text']}" if len(adapters) > 1 else rows[-1]["text"])
+    if app.json:
+        write_json(rows)
+
+
+@command("chat")
+@_sampling
+def chat(app: App, model: str, adapters: tuple[str, ...], gpus: str | None, **sampling: Any) -> None:
+    """Talk to a model; /swap changes the adapter between two answers, /help lists the rest."""
+    if app.json:
+        raise UsageError("chat is a conversation and has no JSON form", "use finetui generate --json")
+    with Playground(app.home, model, adapters, gpus=gpus or app.settings.gpus) as playground:
+        talk = Conversation(playground, sampling)
+        narrate(f"{model}; /help lists what you can type")
+        while (line := _read_line(talk.prompt())) is not None:
+            if not talk.take(line.strip()):
+                return
+
+
+def _read_line(prompt: str) -> str | None:
+    """One line from the user; ``None`` at the end of input."""
+    try:
+        if sys.stdin.isatty():
+            return input(prompt)
+        line = sys.stdin.readline()
+        return line if line else None
+    except EOFError:
+        return None
+
+
+class Conversation:
+    """The turns so far and the adapter in use; `take` handles one line."""
+
+    def __init__(self, playground: Playground, sampling: dict[str, Any]) -> None:
+        self.playground = playground
+        self.sampling = sampling
+        self.turns: list[dict[str, str]] = []
+        self.adapter: str | None = playground.adapters[-1] if playground.adapters else None
+
+    def prompt(self) -> str:
+        """What stands before the cursor: which adapter answers."""
+        return f"[{self.adapter or 'base'}] > "
+
+    def take(self, line: str) -> bool:
+        """Handle one line; false when the conversation ends."""
+        word, _, rest = line.partition(" ")
+        if not line:
+            return True
+        if word in ("/quit", "/exit"):
+            return False
+        try:
+            if word.startswith("/"):
+                self._command(word, rest.strip())
+            else:
+                self._say(line)
+        except FineTUIError as error:
+            narrate(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
+        return True
+
+    def _command(self, word: str, rest: str) -> None:
+        if word == "/base":
+            self.adapter = None
+        elif word == "/swap":
+            self.adapter = self._swap(rest)
+        elif word == "/compare":
+            self._compare(rest)
+        elif word == "/adapters":
+            rows = [{"name": name, "active": name == self.adapter} for name in self.playground.adapters]
+            table(rows, [("name", "adapter"), ("active", "in use")], empty="no adapters are loaded: /swap NAME loads one")
+        elif word == "/reset":
+            self.turns.clear()
+        elif word == "/help":
+            narrate(_HELP)
+        else:
+            raise UsageError(f"unknown command {word}", "/help lists them")
+
+    def _swap(self, name: str) -> str:
+        if not name:
+            raise UsageError("/swap needs a name", f"loaded: {', '.join(self.playground.adapters) or 'none'}")
+        return name if name in self.playground.adapters else self.playground.add_adapter(name)
+
+    def _say(self, text: str) -> None:
+        messages = [*self.turns, {"role": "user", "content": text}]
+        answer = self._stream(messages)
+        self.turns = [*messages, {"role": "assistant", "content": answer["text"]}]
+        narrate(f"  {answer['tokens']} tokens in {answer['seconds']:.2f} s, swap {answer['swap_seconds'] * 1000:.3f} ms")
+
+    def _stream(self, messages: list[dict[str, str]]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for chunk in self.playground.stream(messages=messages, adapter=self.adapter, **self.sampling):
+            if "result" in chunk:
+                result = chunk["result"]
+            else:
+                click.echo(chunk["text"], nl=False)
+        click.echo()
+        return result
+
+    def _compare(self, text: str) -> None:
+        if not text:
+            raise UsageError("/compare needs a prompt", "/compare What is the capital of France?")
+        for name in (None, *self.playground.adapters):
+            row = self.playground.generate(text, adapter=name, **self.sampling)
+            click.echo(f"{name or 'base'} ({row['swap_seconds'] * 1000:.3f} ms): {row['text']}")

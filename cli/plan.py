@@ -1,0 +1,91 @@
+"""``finetui plan``: peak memory by part, before anything starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from ..core import registry
+from ..core.errors import UsageError
+from ..core.planner.advice import make_plan, rank_methods
+from ..core.runs.requests import split_settings
+from .command import App, command, key_values
+from .output import details, size, table, write_json
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+def parse_size(text: str) -> int:
+    """``24GiB``, ``80GB`` or a number of bytes.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    number = text.rstrip("KMGTiBkmgtb ")
+    unit = text[len(number) :].strip().upper()
+    try:
+        return int(float(number) * _UNITS[unit])
+    except (ValueError, KeyError):
+        raise UsageError(f"'{text}' is not a size", "for example 24GiB or 80GB") from None
+
+
+@command("plan")
+@click.option("--model", required=True, help="Base model; a folder with only config.json will do.")
+@click.option("--method", default="", help="Default: every method, ranked.")
+@click.option("--data", multiple=True, metavar="FILE", help="Plan with the token lengths of this data.")
+@click.option("--memory", default="", help="Memory of the device, for example 24GiB; default: what this machine has.")
+@click.option("--task", type=click.Choice(["causal-lm", "seq-cls"]), default="causal-lm", help="What is trained.")
+@click.option("--set", "settings", multiple=True, metavar="K=V", help="Training and method options, as for train.")
+@click.option("--gpus", default=None, help="auto, none, or indices or UUIDs.")
+def plan(
+    app: App, model: str, method: str, data: tuple[str, ...], memory: str, task: str, settings: tuple[str, ...], gpus: str | None
+) -> None:  # fmt: skip
+    """Peak memory by part, what fits, and what would."""
+    from ..core.devices import select
+
+    folder = app.catalog.model_folder(model)
+    known: dict[str, Any] = {
+        "task": task,
+        "memory_bytes": parse_size(memory) if memory else None,
+        "lengths": _lengths(app, model, data, settings),
+    }
+    if not memory:
+        known["device"] = select(gpus or app.settings.gpus)[0]
+    if not method:
+        return _show_ranking(app, rank_methods(folder, _loop_settings(settings), **known))
+    training, own = split_settings(registry.load("methods", method), key_values(settings))[0:2]
+    found = make_plan(folder, method, own, training, **known)
+    row = msgspec.to_builtins(found)
+    if app.json:
+        return write_json(row)
+    details({**row, "total_bytes": size(found.total_bytes), "parts": {k: size(v) for k, v in row["parts"].items() if v}, "advice": None})
+    for sentence in row["advice"]:
+        click.echo(f"- {sentence}")
+
+
+def _loop_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    from ..core.options import parse, to_dict
+    from ..core.training import TrainingOptions
+
+    return to_dict(parse(TrainingOptions, key_values(settings), owner="training"), changed_only=True)
+
+
+def _lengths(app: App, model: str, data: tuple[str, ...], settings: tuple[str, ...]) -> list[int] | None:
+    """Token lengths of the rows, counted by a worker; nothing without data."""
+    if not data:
+        return None
+    from ..core.runs.requests import existing_files
+    from ..core.session import WorkerSession
+
+    with WorkerSession(app.home.log, gpus="none") as session:
+        return session.call("lengths", model_path=app.catalog.model(model).path, data=existing_files(data))["lengths"]
+
+
+def _show_ranking(app: App, plans: list[Any]) -> None:
+    rows = [msgspec.to_builtins(found) for found in plans]
+    if app.json:
+        return write_json(rows)
+    shown = [{**row, "total": size(row["total_bytes"]), "why": (row["advice"] or [""])[0]} for row in rows]
+    table(shown, [("method", "method"), ("total", "peak>"), ("fits", "fits"), ("why", "why")], empty="no method accepts this model")

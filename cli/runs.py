@@ -1,0 +1,187 @@
+"""``finetui runs``: list, watch, stop and resume."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+import tomli_w
+
+from ..core.errors import UsageError
+from ..core.runs import control
+from ..core.runs.follow import Follower
+from ..core.runs.launch import resume as resume_run
+from ..core.runs.spec import ACTIVE
+from ..core.runs.store import Run
+from .command import App, subcommand
+from .confirm import confirmed
+from .output import details, narrate, table, write_json
+from .watch import outcome, watch
+
+_COLUMNS = [
+    ("run", "run"), ("name", "name"), ("kind", "kind"), ("method", "method"), ("state", "state"), ("progress", "steps>"), ("loss", "loss>"),
+    ("tokens_per_second", "tokens/s>"), ("created", "created"),
+]  # fmt: skip
+_POLL_SECONDS = 0.25
+
+
+@click.group()
+def runs() -> None:
+    """List, watch, stop and resume runs."""
+
+
+@subcommand(runs, "list")
+@click.option("--kind", default="", help="train, evaluate, merge, push or pull; default: all.")
+@click.option("--state", default="", help="Only runs in this state.")
+def list_runs(app: App, kind: str, state: str) -> None:
+    """Every run, newest first."""
+    rows = [run.summary() for run in app.runs.list(kind)]
+    rows = [row for row in rows if not state or row["state"] == state]
+    if app.json:
+        return write_json(rows)
+    for row in rows:
+        row["progress"] = f"{row['steps']}/{row['total_steps']}" if row.get("total_steps") else ""
+        row["created"] = row["created"][:16].replace("T", " ")
+    table(rows, _COLUMNS, empty="no runs yet: finetui train --help, or finetui demo")
+
+
+@subcommand(runs, "show")
+@click.argument("run")
+@click.option("--toml", is_flag=True, help="Print the file that reproduces the run (finetui train -c FILE).")
+def show(app: App, run: str, toml: bool) -> None:
+    """One run: what it does, how far it is, its figures."""
+    found = app.runs.get(run)
+    if toml:
+        return click.echo(reproduction(found), nl=False)
+    if app.json:
+        return write_json(found.summary())
+    details(found.summary())
+
+
+def reproduction(run: Run) -> str:
+    """The TOML that `finetui train -c` reads to repeat a training run.
+
+    Raises:
+        UsageError: the run is of another kind.
+    """
+    if run.spec.kind != "train":
+        raise UsageError(f"run {run.spec.run} is a {run.spec.kind} run", "--toml is for training runs")
+    request = run.spec.request
+    keys = ("model", "data", "eval_data", "eval_split", "columns", "task", "objective", "method", "seed", "gpus")
+    values: dict[str, Any] = {key: request[key] for key in keys if request.get(key) not in (None, "", [], {})}
+    values["set"] = {k: v for k, v in {**request["training_options"], **request["method_options"]}.items() if v is not None}
+    return tomli_w.dumps(values)
+
+
+@subcommand(runs, "logs")
+@click.argument("run")
+@click.option("-f", "--follow", is_flag=True, help="Go on as the run does.")
+@click.option("-n", "--lines", default=0, help="Only the last N lines.")
+def logs(app: App, run: str, follow: bool, lines: int) -> None:
+    """What the run printed."""
+    follower = Follower(app.runs.get(run))
+    known = follower.poll().log_lines
+    for line in known[-lines:] if lines else known:
+        _print_line(app, line)
+    while follow:
+        update = follower.poll()
+        for line in update.log_lines:
+            _print_line(app, line)
+        if update.state.state not in ACTIVE:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _print_line(app: App, line: str) -> None:
+    if app.json:
+        write_json({"line": line})
+    else:
+        click.echo(line)
+
+
+@subcommand(runs, "metrics")
+@click.argument("run")
+@click.option("-f", "--follow", is_flag=True, help="Go on as the run does.")
+def metrics(app: App, run: str, follow: bool) -> None:
+    """Metric lines, as JSON Lines under --json."""
+    follower = Follower(app.runs.get(run))
+    while True:
+        update = follower.poll()
+        for row in update.metrics:
+            if app.json or not sys.stdout.isatty():
+                write_json(row)
+            else:
+                click.echo("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()))
+        if not follow or update.state.state not in ACTIVE:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+@subcommand(runs, "follow")
+@click.argument("run")
+def follow(app: App, run: str) -> None:
+    """Watch a run until it ends; Ctrl-C only stops watching."""
+    found = app.runs.get(run)
+    watch(app, found)
+    outcome(app, found)
+
+
+@subcommand(runs, "stop")
+@click.argument("run")
+@click.option("--now", is_flag=True, help="Do not wait for the end of the step.")
+@click.option("--wait/--no-wait", default=True, help="Return when the run has ended.")
+def stop(app: App, run: str, now: bool, wait: bool) -> None:
+    """Ask a run to save a checkpoint and stop."""
+    found = app.runs.get(run)
+    control.stop(found, now=now)
+    while wait and app.runs.get(found.spec.run).state().state in ACTIVE:
+        time.sleep(_POLL_SECONDS)
+    _say_state(app, found)
+
+
+@subcommand(runs, "checkpoint")
+@click.argument("run")
+def checkpoint(app: App, run: str) -> None:
+    """Ask a running run to save a checkpoint now."""
+    found = app.runs.get(run)
+    control.checkpoint_now(found)
+    _say_state(app, found)
+
+
+@subcommand(runs, "resume")
+@click.argument("run")
+@click.option("--follow/--detach", "following", default=None, help="Watch it, or return at once; default: watch on a terminal.")
+def resume(app: App, run: str, following: bool | None) -> None:
+    """Go on from the newest checkpoint; the run keeps its id."""
+    found = app.runs.get(run)
+    resume_run(found)
+    if following is None:
+        following = sys.stderr.isatty()
+    if following:
+        watch(app, found)
+        return outcome(app, found)
+    _say_state(app, found)
+
+
+@subcommand(runs, "remove")
+@click.argument("run")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(app: App, run: str, yes: bool) -> None:
+    """Delete a run's directory, checkpoints and log; its adapter stays."""
+    found = app.runs.get(run)
+    confirmed(app, f"delete the run {found.spec.run} ({found.spec.name}) with its checkpoints and log?", yes)
+    app.runs.remove(found)
+    if app.json:
+        write_json({"removed": found.spec.run})
+    else:
+        narrate(f"removed run {found.spec.run}")
+
+
+def _say_state(app: App, run: Run) -> None:
+    row = run.summary()
+    if app.json:
+        write_json(row)
+    else:
+        narrate(f"{row['name']} ({row['run']}): {row['state']}")

@@ -1,0 +1,136 @@
+"""``finetui train``: its flags are the training loop's options and those of the method named on the line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from ..core import registry
+from ..core.errors import FineTUIError, UsageError
+from ..core.options import Option, describe
+from ..core.runs.requests import start, train_request
+from ..core.training import TrainingOptions
+from .command import App, command, key_values, toml_value
+from .data import COLUMNS_HELP, columns_of
+from .output import narrate, size, write_json
+from .watch import outcome, watch
+
+_TYPES: dict[str, Any] = {"int": click.INT, "float": click.FLOAT}
+
+
+class TomlValue(click.ParamType):
+    """A flag's value in TOML notation, for lists and options that take several types."""
+
+    name = "value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return toml_value(value) if isinstance(value, str) else value
+
+
+def flag(row: Option) -> click.Option:
+    """An option as a command-line flag; left out, it is not passed on, so that defaults live in one place."""
+    words = f"{row.help} [default: {_default(row.default)}]"
+    if row.kind == "bool":
+        return click.Option([f"{row.flag}/--no-{row.flag[2:]}", row.name], default=None, help=words)
+    if row.kind == "choice":
+        return click.Option([row.flag, row.name], type=click.Choice(row.choices), default=None, help=words)
+    return click.Option([row.flag, row.name], type=_TYPES.get(row.kind, TomlValue()), default=None, metavar=row.kind.upper(), help=words)
+
+
+def _default(value: Any) -> str:
+    if value is None or value in ([], {}, ""):
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+class TrainCommand(click.Command):
+    """Adds the flags of the loop and of the method that the command line names."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["finetui.method"] = _named_method(args)
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
+        taken = {parameter.name for parameter in own}
+        rows = list(describe(TrainingOptions))
+        name = ctx.meta.get("finetui.method")
+        if name:
+            try:
+                rows += describe(registry.load("methods", name).options)
+            except FineTUIError:
+                pass  # the command itself reports an unknown or broken method, with the closest names
+        return own[:-1] + [flag(row) for row in rows if row.name not in taken] + own[-1:]
+
+
+def _named_method(args: list[str]) -> str:
+    for index, word in enumerate(args):
+        if word == "--method" and index + 1 < len(args):
+            return args[index + 1]
+        if word.startswith("--method="):
+            return word.partition("=")[2]
+    return ""
+
+
+@command("train", cls=TrainCommand)
+@click.option("--model", required=True, help="Base model: a folder, a catalog name or a Hub id.")
+@click.option("--data", required=True, multiple=True, metavar="FILE", help="Training data; may be given several times.")
+@click.option("--method", required=True, help="Fine-tuning method: finetui methods list.")
+@click.option("--name", default="", help="Name of the result; default: made from model and method.")
+@click.option("--set", "settings", multiple=True, metavar="K=V", help="Any option by name, the value in TOML.")
+@click.option("--task", type=click.Choice(["causal-lm", "seq-cls"]), default="causal-lm", show_default=True, help="What is trained.")
+@click.option("--objective", default="", help="sft (answers) or text (every token); default: by the shape of the data.")
+@click.option("--columns", default="", help=COLUMNS_HELP)
+@click.option("--eval-data", multiple=True, metavar="FILE", help="Evaluation data.")
+@click.option("--eval-split", type=float, default=0.1, show_default=True, help="Share kept for evaluation where there is no --eval-data.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--gpus", default=None, help="auto, none, or indices or UUIDs: 0,1.")
+@click.option("--executor", default="local", show_default=True, help="Where the run executes.")
+@click.option("--follow/--detach", "following", default=None, help="Watch it, or return at once; default: watch on a terminal.")
+def train(app: App, following: bool | None, **options: Any) -> None:
+    """Fine-tune a model. The run is detached: closing the terminal does not stop it.
+
+    Options of the method appear here when --method is given: finetui train --method lora --help.
+    """
+    request = train_request(app.home, settings=_settings(options), **_arguments(app, options))
+    run = start(app.home, "train", request.name, request)
+    if request.planned_memory_bytes:
+        narrate(f"run {run.spec.run}: {request.name}, planned peak memory {size(request.planned_memory_bytes)}")
+    if following is None:
+        following = sys.stderr.isatty()
+    if following:
+        watch(app, run)
+        return outcome(app, run)
+    if app.json:
+        return write_json(run.summary())
+    narrate(f"detached; finetui runs follow {run.spec.run}")
+
+
+_REQUEST_KEYS = ("model", "method", "name", "task", "objective", "eval_split", "seed", "executor")
+
+
+def _arguments(app: App, options: dict[str, Any]) -> dict[str, Any]:
+    values = {key: options[key] for key in _REQUEST_KEYS}
+    values["data"], values["eval_data"] = list(options["data"]), list(options["eval_data"])
+    values["columns"] = columns_of(options["columns"])
+    values["gpus"] = options["gpus"] or app.settings.gpus
+    return values
+
+
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """``--set`` pairs and flags in one mapping.
+
+    Raises:
+        UsageError: one option comes both ways with different values.
+    """
+    own = {*_REQUEST_KEYS, "data", "eval_data", "columns", "gpus", "settings"}
+    flags = {key: value for key, value in options.items() if key not in own and value is not None}
+    pairs = key_values(options["settings"])
+    for key in flags.keys() & pairs.keys():
+        if flags[key] != pairs[key]:
+            raise UsageError(f"{key} is given twice: {flags[key]} and {pairs[key]}", "give it once")
+    return {**flags, **pairs}

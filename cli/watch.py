@@ -1,0 +1,152 @@
+"""Watching a run from the command line: progress on stderr, metric lines on stdout under ``--json``."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import click
+
+from ..core.errors import FineTUIError, WorkFailed, error_from_dict
+from ..core.paths import Home
+from ..core.runs import control
+from ..core.runs.follow import Follower, Update
+from ..core.runs.requests import start
+from ..core.runs.spec import ACTIVE, EvaluateRequest, HubRequest, MergeRequest, RunKind
+from ..core.runs.store import Run
+from .command import App
+from .output import narrate, plain, write_json
+
+_POLL_SECONDS = 0.2
+
+
+class Shown(Protocol):
+    """Where progress goes: a bar on a terminal, nothing elsewhere."""
+
+    def update(self, done: float, total: float, text: str) -> None:
+        """Show ``done`` of ``total`` and a few words."""
+        ...
+
+
+class _Silent:
+    def update(self, done: float, total: float, text: str) -> None:
+        pass
+
+
+class _Bar:
+    def __init__(self, progress: Any, name: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(name, total=None, words="starting")
+
+    def update(self, done: float, total: float, text: str) -> None:
+        self._progress.update(self._task, completed=done, total=total or None, words=text)
+
+
+@contextlib.contextmanager
+def progress_bar(name: str) -> Iterator[Shown]:
+    """A progress bar on stderr when that is a terminal, else nothing."""
+    if not sys.stderr.isatty():
+        yield _Silent()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(), TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Bar(progress, name)
+
+
+def watch(app: App, run: Run, *, quiet: bool = False) -> None:
+    """Follow a run until it ends. Ctrl-C stops watching only, and says how to come back.
+
+    Args:
+        quiet: print no metric lines under ``--json`` (for commands whose stdout is one document).
+    """
+    follower = Follower(run)
+    try:
+        with progress_bar(run.spec.name) as bar:
+            while True:
+                update = follower.poll()
+                _show(app, update, bar, quiet)
+                if update.state.state not in ACTIVE:
+                    return
+                time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        narrate(f"detached; the run goes on: finetui runs follow {run.spec.run}")
+        raise
+
+
+def _show(app: App, update: Update, bar: Shown, quiet: bool) -> None:
+    for row in update.metrics:
+        if app.json and not quiet:
+            write_json(row)
+        if "loss" in row and update.total_steps:
+            words = f"loss {row['loss']:.3f}  {row.get('tokens_per_second', 0):,.0f} tok/s"
+            bar.update(row["step"], update.total_steps, words)
+    for event in update.events:
+        if event.kind == "progress":
+            bar.update(event.data["done"], event.data["total"], event.data["unit"])
+        elif not quiet and not app.json:
+            narrate(f"  {event.message}")
+
+
+def outcome(app: App, run: Run) -> None:
+    """Print how a followed run ended: the contract's last line of ``train --follow``.
+
+    Raises:
+        FineTUIError: the run failed or was lost, with its own error and exit code.
+    """
+    row = run.summary()
+    if app.json:
+        write_json(row)
+    else:
+        narrate(f"{row['name']}: {row['state']}" + (f", {row['adapter']}" if row["adapter"] else ""))
+        if row.get("eval"):
+            narrate("  " + "  ".join(f"{key} {plain(value)}" for key, value in row["eval"].items()))
+    if row["state"] in ("failed", "lost"):
+        error = error_of(run)
+        if not app.json:
+            raise error
+        click.get_current_context().exit(error.exit_code)
+
+
+def error_of(run: Run) -> FineTUIError:
+    """The error a failed or lost run ended with."""
+    state = run.state()
+    if state.error:
+        return error_from_dict(state.error)
+    return WorkFailed(f"run {run.spec.run} is {state.state}: {state.reason}", f"finetui runs logs {run.spec.run}")
+
+
+def finish(
+    app: App, home: Home, kind: RunKind, name: str, request: EvaluateRequest | MergeRequest | HubRequest, *, detach: bool = False
+) -> dict[str, Any] | None:
+    """Start a run that is not training; wait for it and return its result, or with ``detach`` say which run it is.
+
+    Ctrl-C stops the run.
+
+    Raises:
+        FineTUIError: the run's own error.
+    """
+    run = start(home, kind, name, request)
+    if detach:
+        if app.json:
+            write_json({"run": run.spec.run, "state": run.state().state, "name": name})
+        else:
+            narrate(f"started {run.spec.run}; finetui runs follow {run.spec.run}")
+        return None
+    try:
+        watch(app, run, quiet=True)
+    except KeyboardInterrupt:
+        control.stop(run, now=True)
+        raise
+    result = run.result()
+    if result is None or result.state != "succeeded":
+        raise error_of(run)
+    return result.result
