@@ -120,7 +120,8 @@ def _decode(file: Path, raw: bytes) -> dict[str, Any]:
     try:
         content = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise CorruptFile(f"{file}: its header is not JSON ({problem})" if file.suffix != ".json" else f"{file} is not JSON: {problem}", _HINT)
+        what = "it" if file.suffix == ".json" else "its header"
+        raise CorruptFile(f"{file}: {what} is not JSON ({problem})", _HINT) from None
     if not isinstance(content, dict):
         raise CorruptFile(f"{file} does not hold a JSON object", _HINT)
     return content

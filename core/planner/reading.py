@@ -99,7 +99,7 @@ def _stored(folder: Path) -> dict[str, TensorSpec]:
     if pickles:
         raise UnsafeFile(
             f"{folder} has its weights only as a pickle ({pickles[0]}), which can run any code when it is opened",
-            "where you trust the file, convert it: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER) writes safetensors",
+            "if you trust the file: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER) writes safetensors",
         )
     strays = sorted(file.name for file in folder.glob("*.safetensors") if not file.name.startswith("adapter_"))
     if strays:
