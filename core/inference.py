@@ -1,0 +1,199 @@
+"""Trying models out: a base with adapters to swap between, names resolved, in a worker. No torch here.
+
+``finetui generate``, ``finetui chat`` and the chat screen are all made of a `Playground`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .catalog.catalog import Catalog
+from .catalog.entries import AdapterEntry, ModelEntry
+from .errors import NotFound, closest
+from .paths import Home
+from .session import WorkerSession
+
+
+class LoadedAdapter(msgspec.Struct, frozen=True):
+    """An adapter that is ready to swap to.
+
+    Attributes:
+        name: in the playground and for people.
+        path: its folder.
+        kind: PEFT type in lower case, or ``full``.
+        bytes: memory it takes beside the base.
+        seconds: it took to load.
+    """
+
+    name: str
+    path: str
+    kind: str
+    bytes: int
+    seconds: float
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What was generated; its builtins are a row of ``finetui generate --json``.
+
+    Attributes:
+        adapter: folder of the adapter, ``None`` for the base.
+        name: of the adapter, or of the base.
+        tokens: generated, the end token included.
+        seconds: from the request to the last token, the swap left out.
+        finish: ``end`` (the model ended its turn), ``length`` or ``cancelled``.
+    """
+
+    adapter: str | None
+    name: str
+    text: str
+    tokens: int
+    prompt_tokens: int
+    seconds: float
+    first_token_seconds: float
+    swap_seconds: float
+    finish: str
+
+
+class Playground:
+    """A base model in a worker, and the adapters that are loaded beside it.
+
+    Methods block; `cancel` and `close` may be called from another thread meanwhile.
+
+    Args:
+        model: folder, catalog name or Hub id.
+        adapters: loaded at once, as `add` does.
+        gpus: as ``--gpus``.
+        log: file for what the worker has to say; none: kept only to explain its death.
+        force: load adapters although they were recorded for another base.
+
+    Raises:
+        NotFound: no such model or adapter.
+        Incompatible: an adapter belongs to another base.
+        FineTUIError: the model cannot be loaded.
+    """
+
+    def __init__(
+        self, home: Home, model: str, adapters: Sequence[str] = (), gpus: str = "auto", *, log: Path | None = None, force: bool = False
+    ) -> None:
+        self._catalog = Catalog(home)
+        self._force = force
+        self._loaded: dict[str, LoadedAdapter] = {}
+        self.model: ModelEntry = self._catalog.model(model)
+        entries = [self._resolve(adapter) for adapter in adapters]  # all of them before the worker starts
+        self._session = WorkerSession(log, gpus)
+        try:
+            self.status: dict[str, Any] = self._session.call("load", model_path=self.model.path)
+            """``{model, device, dtype, seconds, …}`` of the loaded base."""
+            for entry in entries:
+                self._load(entry)
+        except BaseException:
+            self._session.close()
+            raise
+
+    @property
+    def adapters(self) -> list[LoadedAdapter]:
+        """The adapters that are loaded, in the order they were added."""
+        return list(self._loaded.values())
+
+    @property
+    def session(self) -> WorkerSession:
+        """The worker, for what else it can do (``preview``, ``lengths``)."""
+        return self._session
+
+    def add(self, adapter: str) -> LoadedAdapter:
+        """Load one more adapter, named by folder, catalog name, digest prefix or run id; loaded ones are left alone.
+
+        Raises:
+            NotFound: no such adapter.
+            Incompatible: it belongs to another base.
+        """
+        return self._load(self._resolve(adapter))
+
+    def remove(self, name: str) -> None:
+        """Drop a loaded adapter from memory.
+
+        Raises:
+            NotFound: none of that name is loaded.
+        """
+        self._session.call("remove_adapter", name=self._find(name).name)
+        del self._loaded[name]
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        messages: Sequence[Mapping[str, str]] | None = None,
+        adapter: str | None = None,
+        raw: bool = False,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[str | Answer]:
+        """Generate; yields pieces of text as they come and the `Answer` last. Closing the iterator early cancels.
+
+        Args:
+            prompt: one user turn; with ``raw`` the text to continue as it is.
+            messages: a conversation instead, ``{"role", "content"}`` each.
+            adapter: name of a loaded one; none: the base.
+            temperature: 0 takes the most probable token every time.
+
+        Raises:
+            NotFound: ``adapter`` is not loaded.
+            UsageError: the prompt is empty or longer than the model's context.
+            WorkFailed: the worker died.
+        """
+        chosen = self._find(adapter) if adapter is not None else None
+        asked: dict[str, Any] = {"prompt": prompt} if messages is None else {"messages": list(messages)}
+        asked |= {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "seed": seed, "raw": raw}
+        for item in self._session.stream("generate", adapter=adapter, **asked):
+            if "result" in item:
+                whose = {"adapter": chosen.path if chosen else None, "name": chosen.name if chosen else self.model.name}
+                yield msgspec.convert({**item["result"], **whose}, Answer)
+            else:
+                yield item["text"]
+
+    def generate(self, prompt: str = "", **arguments: Any) -> Answer:
+        """Generate and wait for the whole answer; arguments as `stream`."""
+        answer: Any = None
+        for answer in self.stream(prompt, **arguments):
+            pass
+        return answer
+
+    def cancel(self) -> None:
+        """End the generation under way; its answer has what there is so far."""
+        self._session.cancel()
+
+    def close(self) -> None:
+        """End the worker."""
+        self._session.close()
+
+    def __enter__(self) -> Playground:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _resolve(self, adapter: str) -> AdapterEntry:
+        entry = self._catalog.adapter(adapter)
+        if not self._force:
+            self._catalog.check_pair(self.model, entry)
+        return entry
+
+    def _load(self, entry: AdapterEntry) -> LoadedAdapter:
+        known = self._loaded.get(entry.name)
+        if known is not None and known.path == entry.path:
+            return known
+        name = entry.path if known is not None else entry.name  # two folders of one name
+        loaded = msgspec.convert(self._session.call("add_adapter", name=name, path=entry.path), LoadedAdapter)
+        self._loaded[name] = loaded
+        return loaded
+
+    def _find(self, name: str) -> LoadedAdapter:
+        if name not in self._loaded:
+            raise NotFound(f"no adapter named '{name}' is loaded", closest(name, self._loaded, "adapter"))
+        return self._loaded[name]

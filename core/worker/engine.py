@@ -1,0 +1,140 @@
+"""The inference engine: a base loaded once, adapters resident beside it, one of them (or none) switched on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from ..errors import NameTaken, NotFound, closest
+from .loading import load_base, load_tokenizer, quiet_libraries
+from .slots import Slot, load_slot
+
+
+class Resident(msgspec.Struct, frozen=True):
+    """An adapter in the engine, for people.
+
+    Attributes:
+        kind: PEFT type in lower case, or ``full``.
+        bytes: memory it takes beside the base.
+        seconds: it took to load.
+    """
+
+    name: str
+    path: str
+    kind: str
+    bytes: int
+    seconds: float
+
+
+class Engine:
+    """A base model and any number of adapters for it.
+
+    Adapters are named by whoever adds them, with any characters; inside, no two share anything.
+
+    Args:
+        path: the base's folder.
+        device: none: the first GPU that is visible, else the CPU.
+        dtype: none: as stored.
+    """
+
+    def __init__(self, path: Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
+        quiet_libraries()
+        started = time.perf_counter()
+        self.path = path
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.tokenizer = load_tokenizer(path)
+        self.base = load_base(path, dtype=dtype, device=self.device)
+        self.base.requires_grad_(False)
+        self._keep_head_fast()
+        self.active: str | None = None
+        self._slots: dict[str, Slot] = {}
+        self.seconds = time.perf_counter() - started
+
+    @property
+    def model(self) -> Any:
+        """What to call for logits and generation with the active adapter."""
+        wrapper = self._slots[self.active].wrapper if self.active is not None else None
+        return self.base if wrapper is None else wrapper
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Positions that the active adapter takes in front of the prompt."""
+        return self._slots[self.active].virtual_tokens if self.active is not None else 0
+
+    def add(self, name: str, path: Path) -> Resident:
+        """Load an adapter; which one is active does not change.
+
+        Raises:
+            NameTaken: another adapter is resident under ``name``.
+            FineTUIError: as `slots.load_slot`.
+        """
+        if name in self._slots:
+            raise NameTaken(f"an adapter named '{name}' is loaded already", "remove it first, or give this one another name")
+        active = self.active
+        self.activate(None)
+        try:
+            self._slots[name] = load_slot(self.base, path)
+        finally:
+            self.activate(active)
+        return self._resident(name)
+
+    def remove(self, name: str) -> None:
+        """Drop an adapter; where it was active, nothing is afterwards.
+
+        Raises:
+            NotFound: no such adapter.
+        """
+        self._slot(name)
+        if self.active == name:
+            self.activate(None)
+        del self._slots[name]
+
+    def activate(self, name: str | None) -> float:
+        """Swap to an adapter, or to the base with ``None``; returns the seconds it took.
+
+        Raises:
+            NotFound: no such adapter; the active one stays.
+        """
+        started = time.perf_counter()
+        if name != self.active:
+            incoming = self._slot(name) if name is not None else None
+            if self.active is not None:
+                self._slots[self.active].switch_off()
+            if incoming is not None:
+                incoming.switch_on()
+            self.active = name
+        return time.perf_counter() - started
+
+    def status(self) -> dict[str, Any]:
+        """What is loaded: ``{model, device, dtype, seconds, active, adapters}``."""
+        return {
+            "model": str(self.path),
+            "device": str(self.device),
+            "dtype": str(self.base.dtype).removeprefix("torch."),
+            "seconds": self.seconds,
+            "active": self.active,
+            "adapters": [msgspec.to_builtins(self._resident(name)) for name in self._slots],
+        }
+
+    def _slot(self, name: str) -> Slot:
+        if name not in self._slots:
+            raise NotFound(f"no adapter named '{name}' is loaded", closest(name, self._slots, "adapter"))
+        return self._slots[name]
+
+    def _resident(self, name: str) -> Resident:
+        slot = self._slots[name]
+        return Resident(name, str(slot.path), slot.kind, slot.bytes, slot.seconds)
+
+    def _keep_head_fast(self) -> None:
+        """Let the output head require gradients, which nothing here computes.
+
+        With a frozen head torch does not fold ``hidden[:, -1:, :]`` to two dimensions on CPUs and copies the vocabulary
+        matrix once per row of the batch instead: tens of times slower.
+        """
+        head = self.base.get_output_embeddings() if hasattr(self.base, "get_output_embeddings") else None
+        if head is not None:
+            head.weight.requires_grad_(True)

@@ -1,0 +1,188 @@
+"""Adapters resident beside one base: each keeps its own modules and weights, and swapping only exchanges references.
+
+PEFT puts an adapter onto a model by replacing modules. A `Slot` remembers which module it replaced where; to switch it
+off, the originals are put back. So the base without an adapter is the base as loaded, bit for bit and at full speed;
+adapters of different kinds can be resident together; and the cost of a swap does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig
+from torch import nn
+
+from ..errors import CorruptFile, Incompatible, NotFound
+from .loading import load_base
+from .peft_support import ADAPTER, CONFIG_FILE, WEIGHTS_FILE, load_adapter
+
+_MODEL_CONFIG = "config.json"
+
+
+@dataclass
+class Slot:
+    """One resident adapter, switched off when made.
+
+    Attributes:
+        kind: its PEFT type in lower case (``lora``), or ``full`` for a whole model's weights.
+        modules: (parent, attribute, the base's module, the adapter's module).
+        weights: (parameter, the base's tensor, the adapter's tensor).
+        wrapper: the PEFT model to run instead of the base, for kinds that prepend virtual tokens.
+        virtual_tokens: how many.
+        bytes: memory it takes beside the base.
+        seconds: it took to load.
+    """
+
+    path: Path
+    kind: str
+    modules: list[tuple[nn.Module, str, nn.Module, nn.Module]] = field(default_factory=list)
+    weights: list[tuple[nn.Parameter, torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    wrapper: Any = None
+    virtual_tokens: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+    def switch_on(self) -> None:
+        """Put the adapter into the base it was made for; no other slot may be on."""
+        for parent, attribute, _, own in self.modules:
+            parent._modules[attribute] = own
+        for parameter, _, own in self.weights:
+            parameter.data = own
+
+    def switch_off(self) -> None:
+        """Give the base its own modules and tensors back."""
+        for parent, attribute, original, _ in self.modules:
+            parent._modules[attribute] = original
+        for parameter, original, _ in self.weights:
+            parameter.data = original
+
+
+def load_slot(base: nn.Module, path: Path) -> Slot:
+    """Read the adapter in ``path`` into memory, for a base on which no slot is switched on.
+
+    Args:
+        path: a PEFT folder, or an ordinary model folder of the same architecture (a full fine-tune).
+
+    Raises:
+        NotFound: the folder holds neither.
+        Incompatible: it does not fit this base; the base is as it was.
+        CorruptFile: its weights cannot be read or are incomplete.
+    """
+    started = time.perf_counter()
+    if (path / CONFIG_FILE).is_file():
+        slot = _peft_slot(base, path)
+    elif (path / _MODEL_CONFIG).is_file():
+        slot = _weights_slot(base, path)
+    else:
+        raise NotFound(f"{path}: neither {CONFIG_FILE} nor {_MODEL_CONFIG} is there", "an adapter is a PEFT folder or a whole model")
+    slot.seconds = time.perf_counter() - started
+    return slot
+
+
+def _peft_slot(base: nn.Module, path: Path) -> Slot:
+    config = read_peft_config(path)
+    slot = Slot(path, str(getattr(config.peft_type, "value", config.peft_type)).lower())
+    with _recorded(base, slot, getattr(config, "bias", "none") != "none"):
+        wrapper = load_complete(base, path)
+    if config.is_prompt_learning:
+        slot.wrapper = wrapper
+        slot.virtual_tokens = int(getattr(config, "num_virtual_tokens", 0) or 0)
+    base_tensors = {tensor.data_ptr() for tensor in base.parameters()}
+    own = {tensor.data_ptr(): tensor.nbytes for tensor in _tensors_of(slot, wrapper)}
+    slot.bytes = sum(size for pointer, size in own.items() if pointer not in base_tensors)
+    return slot
+
+
+def read_peft_config(path: Path) -> Any:
+    """The configuration of a PEFT folder.
+
+    Raises:
+        CorruptFile: it cannot be read.
+        Incompatible: an adapter type that the installed PEFT does not know.
+    """
+    try:
+        return PeftConfig.from_pretrained(str(path), local_files_only=True)
+    except KeyError as problem:
+        raise Incompatible(f"{path}: adapter type {problem} is not known to the installed PEFT", "update peft, or its plugin") from problem
+    except (ValueError, TypeError, OSError) as problem:
+        raise CorruptFile(f"{path / CONFIG_FILE}: {problem}") from problem
+
+
+def load_complete(base: nn.Module, path: Path) -> Any:
+    """Put an adapter onto ``base`` and make sure that every tensor of it was found in the file.
+
+    Raises:
+        CorruptFile: no weights, or tensors are missing from them (PEFT only warns and leaves fresh random ones).
+        Incompatible: it does not fit this base.
+    """
+    if not (path / WEIGHTS_FILE).is_file():
+        raise CorruptFile(f"{path}: no {WEIGHTS_FILE} in it", "fetch or save the adapter again")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        wrapper = load_adapter(base, path, ADAPTER)
+    missing = [str(warning.message) for warning in caught if "missing adapter keys" in str(warning.message)]
+    if missing:
+        raise CorruptFile(f"{path / WEIGHTS_FILE}: tensors that {CONFIG_FILE} promises are missing", missing[0][:300])
+    return wrapper.eval()
+
+
+@contextlib.contextmanager
+def _recorded(base: nn.Module, slot: Slot, biases_change: bool) -> Iterator[None]:
+    """Note in ``slot`` what the body changes about ``base``, and undo it, whether the body succeeds or not."""
+    children = [(module, dict(module._modules)) for module in base.modules()]
+    tensors = [(parameter, parameter.data) for parameter in base.parameters()]
+    trainable = [parameter for parameter in base.parameters() if parameter.requires_grad]
+    if biases_change:  # PEFT loads these in place; copies keep the base's own values safe
+        for name, parameter in base.named_parameters():
+            if name.endswith("bias"):
+                parameter.data = parameter.data.clone()
+    try:
+        yield
+    finally:
+        for parent, before in children:
+            for attribute, original in before.items():
+                own = parent._modules[attribute]
+                if original is not None and own is not None and own is not original:
+                    slot.modules.append((parent, attribute, original, own))
+        for parameter, original in tensors:
+            if parameter.data_ptr() != original.data_ptr():
+                slot.weights.append((parameter, original, parameter.data))
+        slot.switch_off()
+        base.__dict__.pop("peft_config", None)
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def _tensors_of(slot: Slot, wrapper: nn.Module) -> Iterator[torch.Tensor]:
+    for _, _, _, own in slot.modules:
+        yield from own.parameters()
+        yield from own.buffers()
+    for _, _, own in slot.weights:
+        yield own
+    if slot.wrapper is not None:
+        yield from wrapper.parameters()
+
+
+def _weights_slot(base: nn.Module, path: Path) -> Slot:
+    """A full fine-tune: its tensors that differ from the base's, to be exchanged with them."""
+    tuned = load_base(path, device=next(base.parameters()).device)
+    theirs = dict(tuned.named_parameters())
+    slot = Slot(path, "full")
+    names = [name for name, _ in base.named_parameters()]
+    if type(tuned) is not type(base) or set(names) != set(theirs):
+        raise Incompatible(f"{path} is a {type(tuned).__name__}, which cannot replace this {type(base).__name__}'s weights")
+    for name, parameter in base.named_parameters():
+        own = theirs[name].data
+        if own.shape != parameter.shape:
+            raise Incompatible(f"{path}: {name} is {tuple(own.shape)} there and {tuple(parameter.shape)} in the base")
+        if own.dtype != parameter.dtype or not torch.equal(own, parameter.data):
+            slot.weights.append((parameter, parameter.data, own))
+    slot.bytes = sum(own.nbytes for _, _, own in slot.weights)
+    return slot
