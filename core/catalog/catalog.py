@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from ..errors import Incompatible, NotFound, UsageError, closest
+from ..errors import CorruptFile, Incompatible, NotFound, UsageError, closest
 from ..paths import Home
 from ..planner.reading import read_model
 from . import editing
@@ -16,6 +16,7 @@ from .bases import find_base
 from .digest import blob_digest, digest_folder, sha256_file, weight_files
 from .entries import AdapterEntry, ModelEntry
 from .index import Index, index_path
+from .lineage import Ancestor, Difference, diff, lineage
 from .peftfiles import is_adapter, read_adapter, shape_conflicts
 from .scan import AdapterFacts, Kind, Place, fingerprint, kinds, places, scan_adapter, scan_model
 
@@ -125,18 +126,16 @@ class Catalog:
     def model(self, name: str, *, digest: bool = False) -> ModelEntry:
         """The base model called ``name``: an existing folder, then a catalog name, then a Hub id (``@revision``) in the cache.
 
+        A model that is there but broken is returned with its ``problem``: reading its files (`read_model`) raises it.
+
         Args:
             digest: compute the digest although the model is large.
 
         Raises:
             NotFound: none of these; the closest names are suggested.
             UsageError: several are called so.
-            UnsafeFile, CorruptFile: it is there but cannot be used.
         """
-        models = self.models()
-        entry = self._model_in(name, models)
-        if entry.problem:
-            read_model(Path(entry.path))
+        entry = self._model_in(name, self.models())
         if digest and entry.digest is None and entry.size_bytes:
             entry.digest = self.digest(entry.path)
         return entry
@@ -146,6 +145,8 @@ class Catalog:
         folder = _folder(name)
         if folder is not None and ((folder / "config.json").is_file() or not named):
             same = [model for model in models if Path(model.path) == folder]
+            if not same and not (folder / "config.json").is_file():
+                raise NotFound(f"{folder} is not a model: it has no config.json", "a model folder holds config.json and safetensors weights")
             return same[0] if same else self._model_at(Place(folder, str(folder), "path"))
         repo, _, revision = name.partition("@")
         if not named and revision:
@@ -159,17 +160,16 @@ class Catalog:
     def adapter(self, name: str, *, digest: bool = False) -> AdapterEntry:
         """The adapter called ``name``: a folder, a catalog name, a prefix of its digest, the id of the run that made it.
 
+        An adapter that is there but broken is returned with its ``problem``: `require_usable` raises it.
+
         Raises:
             NotFound: none of these; the closest names are suggested.
             UsageError: several fit.
-            UnsafeFile, CorruptFile: it is there but cannot be used.
         """
         models, found = self._scan()
         facts = self._adapter_in(name, found)
         entry = _with_base(facts, models)
-        if entry.problem:
-            read_adapter(Path(entry.path)) if entry.method != "full" else read_model(Path(entry.path))
-        if digest and entry.digest is None:
+        if digest and entry.digest is None and entry.size_bytes:
             entry.digest = self.digest(entry.path)
         return entry
 
@@ -178,6 +178,8 @@ class Catalog:
         named = [facts for facts in found if facts.entry.name == name]
         if folder is not None and (is_adapter(folder) or not named):
             same = [facts for facts in found if Path(facts.entry.path) == folder]
+            if not same and not is_adapter(folder) and "adapter" not in kinds(Place(folder, str(folder), "path")):
+                raise NotFound(f"{folder} is not an adapter: it has no adapter_config.json", "PEFT writes it beside adapter_model.safetensors")
             return same[0] if same else self._adapter_at(Place(folder, str(folder), "path"))
         if not named and len(name) >= MIN_PREFIX:
             prefix = name.lower()
@@ -192,26 +194,43 @@ class Catalog:
 
     # Fitting together ----------------------------------------------------------------------------------------------
 
-    def check_pair(self, model: ModelEntry, adapter: AdapterEntry) -> None:
-        """Make sure that ``adapter`` was trained on ``model``.
+    def check_pair(self, model: ModelEntry, adapter: AdapterEntry, *, ignore_digest: bool = False) -> None:
+        """Make sure that ``adapter`` was trained on ``model``, and that both can be read.
+
+        Args:
+            ignore_digest: look at the shapes only.
 
         Raises:
             Incompatible: the recorded base digest differs from the model's, or tensor shapes contradict each other.
+            UnsafeFile, CorruptFile, NotFound: one of the two is broken.
         """
-        if adapter.base_digest:
+        spec = read_model(Path(model.path))
+        require_usable(adapter)
+        if adapter.base_digest and not ignore_digest:
             digest = model.digest or self.digest(model.path)
             if digest != adapter.base_digest:
                 theirs, ours = _called(adapter.base, adapter.base_digest), _called(model.name, digest)
                 raise Incompatible(f"adapter '{adapter.name}' was trained on {theirs}, not on {ours}", _other_base(adapter))
         if not adapter.peft_type:
             return
-        conflicts = shape_conflicts(read_adapter(Path(adapter.path)), read_model(Path(model.path)))
+        conflicts = shape_conflicts(read_adapter(Path(adapter.path)), spec)
         if conflicts:
             more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
             raise Incompatible(
                 f"adapter '{adapter.name}' of {adapter.base or 'an unknown base'} does not fit '{model.name}': {conflicts[0]}{more}",
                 _other_base(adapter),
             )
+
+    # Relations -----------------------------------------------------------------------------------------------------
+
+    def diff(self, first: str, second: str) -> list[Difference]:
+        """Where two adapters differ: base, method, options, figures, sizes."""
+        return diff(self.adapter(first), self.adapter(second))
+
+    def lineage(self, name: str) -> list[Ancestor]:
+        """What an adapter was made from, nearest first; what is not on this machine is marked ``missing``."""
+        models, found = self._scan()
+        return lineage(Path(self._adapter_in(name, found).entry.path), models, [facts.entry for facts in found])
 
     # Changing ------------------------------------------------------------------------------------------------------
 
@@ -267,6 +286,15 @@ class Catalog:
         return self.adapter(entry.path)
 
 
+def require_usable(adapter: AdapterEntry) -> None:
+    """Raise what is wrong with a broken adapter (`NotFound`, `CorruptFile`, `UnsafeFile`); nothing for a good one."""
+    if not adapter.problem:
+        return
+    folder = Path(adapter.path)
+    read_adapter(folder) if is_adapter(folder) or not (folder / "config.json").is_file() else read_model(folder)
+    raise CorruptFile(adapter.problem)
+
+
 def _with_base(facts: AdapterFacts, models: list[ModelEntry]) -> AdapterEntry:
     entry, others = facts.entry, [model for model in models if model.path != facts.entry.path]
     model = find_base(facts.base, others)
@@ -297,8 +325,3 @@ def _other_base(adapter: AdapterEntry) -> str:
     if adapter.base_missing:
         return f"its base is not on this machine: finetui models add {adapter.base}" if adapter.base else "use the base it was trained on"
     return f"use --model {adapter.base}"
-
-
-def to_json(entries: list[Any]) -> list[dict[str, Any]]:
-    """Entries as the plain values that the command line prints."""
-    return msgspec.to_builtins(entries)

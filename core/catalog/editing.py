@@ -97,7 +97,7 @@ def tag(entry: AdapterEntry, add: list[str], remove: list[str]) -> None:
         if not _TAG.fullmatch(word):
             raise UsageError(f"'{word}' cannot be a tag", "a tag is one word")
     if entry.source == "cache":
-        raise Refused(f"'{entry.name}' is in the Hugging Face cache, which is read-only here", f"pull it first: finetui pull {entry.hub_id}")
+        raise Refused(f"'{entry.name}' is in the Hugging Face cache, which is read-only", f"pull it first: finetui pull {entry.hub_id}")
     kept = [word for word in entry.tags if word not in remove]
     folder = Path(entry.path)
     changes: dict[str, object] = {"tags": kept + [word for word in dict.fromkeys(add) if word not in kept]}
