@@ -32,8 +32,9 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from .. import errors, fsio, paths
+from . import records
 from .reserve import write_json_reserved
-from .spec import Event, Result, RunSpec, RunState
+from .spec import Event, Result, RunSpec, State
 
 T = TypeVar("T")
 
@@ -66,8 +67,8 @@ class Job:
 
     def __init__(self, folder: Path) -> None:
         self.dir = folder
-        self.spec = fsio.read_json(folder / "spec.json", RunSpec)
-        self.attempt = fsio.read_json(folder / "state.json", RunState).attempt
+        self.spec: RunSpec = records.read_spec(folder)
+        self.attempt = records.read_state(folder).attempt
         self._signals = 0
         self._progress_time = 0.0
         self._events = fsio.JsonlWriter(folder / "events.jsonl")
@@ -114,12 +115,12 @@ class Job:
 
     def stop_requested(self) -> bool:
         """Whether the job should save what it has and raise `Stopped`; cheap enough to ask at every step."""
-        return self._signals > 0 or (self.dir / "control" / "stop").exists()
+        return self._signals > 0 or records.is_requested(self.dir, records.STOP)
 
     def checkpoint_requested(self) -> bool:
         """Whether a checkpoint was asked for since the last call."""
         try:
-            (self.dir / "control" / "checkpoint").unlink()
+            (self.dir / "control" / records.CHECKPOINT).unlink()
         except FileNotFoundError:
             return False
         return True
@@ -160,7 +161,8 @@ def run_job(function: Callable[[Job], dict[str, Any]]) -> NoReturn:
 
 
 def _outcome(job: Job, function: Callable[[Job], dict[str, Any]]) -> Result:
-    state, code, result, error = "succeeded", 0, {}, None
+    state: State = "succeeded"
+    code, result, error = 0, {}, None
     try:
         result = function(job)
         msgspec.json.encode(result)

@@ -7,9 +7,11 @@
       events.jsonl    Event lines, appended by the job process
       metrics.jsonl   plain dicts, appended by the job process
       result.json     Result, written by the job process as its last act
+      result.N.json   Result of the earlier attempt N
       console.log     stdout and stderr of supervisor and job
       checkpoints/    one folder a checkpoint
-      control/        requests to the job, each an empty file: ``stop``, ``checkpoint``
+      control/        requests to the job, each an empty file: ``stop``, ``stop_now``, ``checkpoint``
+      .reserve        disk space that an active run falls back on to say how it ended
 """
 
 from __future__ import annotations
@@ -132,6 +134,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
         run: ULID; sorts by time.
         request: one of the request structs above, as a dict (`TrainRequest` for kind ``train``, …).
         created: seconds since the epoch.
+        module: job module of this run; empty: that of its kind (`JOB_MODULES`).
     """
 
     run: str
@@ -141,6 +144,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     host: str
     version: str
+    module: str = ""
 
 
 class ProcessIdentity(msgspec.Struct, frozen=True):

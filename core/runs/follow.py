@@ -1,0 +1,97 @@
+"""Following a run: each reader keeps its own places in the run's files, and blocks nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..fsio import JsonlReader
+from .adopt import refresh
+from .spec import ACTIVE, Event, RunState
+from .store import Run
+
+REFRESH_SECONDS = 2.0
+"""How often `follow` makes sure that someone still looks after the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What is new since the last poll.
+
+    Attributes:
+        state: where the run stands now.
+        metrics: new lines of ``metrics.jsonl``.
+        events: new events.
+        log_lines: new whole lines of ``console.log``.
+        changed: whether anything is new, the state included.
+    """
+
+    state: RunState
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    log_lines: list[str] = field(default_factory=list)
+    changed: bool = True
+
+
+class Follower:
+    """One reader of a run.
+
+    Args:
+        log_tail: of the log that is there already, give only the last so many bytes; ``None``: all of it.
+    """
+
+    def __init__(self, run: Run, *, log_tail: int | None = None) -> None:
+        self.run = run
+        self._metrics = JsonlReader(run.dir / "metrics.jsonl")
+        self._events = JsonlReader(run.dir / "events.jsonl", Event)
+        self._log = _LogReader(run.dir / "console.log", log_tail)
+        self._known: tuple[str, int, int] | None = None
+
+    def poll(self) -> Update:
+        """Read what is new. The state is read first: after an ended state everything the job wrote is in this update."""
+        state = self.run.state()
+        metrics, events, lines = self._metrics.read(), self._events.read(), self._log.read()
+        known = (state.state, state.attempt, len(state.history))
+        changed = bool(metrics or events or lines) or known != self._known
+        self._known = known
+        return Update(state, metrics, events, lines, changed)
+
+
+def follow(run: Run, *, interval: float = 0.25, log_tail: int | None = None) -> Iterator[Update]:
+    """Yield an `Update` whenever there is something new, until the run has ended; the last one has the final state."""
+    follower = Follower(run, log_tail=log_tail)
+    checked = 0.0
+    while True:
+        if time.monotonic() - checked >= REFRESH_SECONDS:
+            refresh(run)
+            checked = time.monotonic()
+        update = follower.poll()
+        if update.changed:
+            yield update
+        if update.state.state not in ACTIVE:
+            return
+        time.sleep(interval)
+
+
+class _LogReader:
+    """Whole lines of a text file as they come."""
+
+    def __init__(self, path: Path, tail: int | None) -> None:
+        self._path = path
+        self._offset = 0
+        if tail is not None and path.exists():
+            self._offset = max(0, path.stat().st_size - tail)
+
+    def read(self) -> list[str]:
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        end = data.rfind(b"\n") + 1
+        self._offset += end
+        return data[:end].decode(errors="replace").splitlines()

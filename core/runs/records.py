@@ -1,0 +1,113 @@
+"""Reading a run's JSON files and changing its state: what store, supervisor, adopter and readers share.
+
+Only who holds the run's lock calls `change_state`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .. import fsio
+from .reserve import write_json_reserved
+from .spec import ACTIVE, ProcessIdentity, Result, RunSpec, RunState, State
+
+STOP = "stop"
+STOP_NOW = "stop_now"
+CHECKPOINT = "checkpoint"
+
+
+def request(folder: Path, name: str) -> None:
+    """Leave the request ``name`` (`STOP`, `STOP_NOW` or `CHECKPOINT`) for the run's supervisor and job."""
+    path = folder / "control" / name
+    with fsio.disk_errors(path):
+        path.touch()
+
+
+def is_requested(folder: Path, name: str) -> bool:
+    """Whether a request was left."""
+    return (folder / "control" / name).exists()
+
+
+def lock_file(folder: Path) -> Path:
+    """The file that a run's supervisor holds an flock on."""
+    return folder / "lock"
+
+
+def read_spec(folder: Path) -> RunSpec:
+    """The run's ``spec.json``."""
+    return fsio.read_json(folder / "spec.json", RunSpec)
+
+
+def read_state(folder: Path) -> RunState:
+    """The run's ``state.json``, as last written."""
+    return fsio.read_json(folder / "state.json", RunState)
+
+
+def read_result(folder: Path, attempt: int) -> Result | None:
+    """What the job of ``attempt`` wrote as its last act, if it came to that."""
+    try:
+        result = fsio.read_json(folder / "result.json", Result)
+    except FileNotFoundError:
+        return None
+    return result if result.attempt == attempt else None
+
+
+def change_state(folder: Path, record: RunState, state: State, reason: str = "", **fields: Any) -> None:
+    """Set ``record`` to ``state`` with further ``fields``, note it in its history, and write ``state.json``.
+
+    A last state may use the reserved disk space.
+
+    Raises:
+        DiskError: it could not be written; ``record`` holds the new values all the same.
+    """
+    record.state, record.reason = state, reason
+    for name, value in fields.items():
+        setattr(record, name, value)
+    if state not in ACTIVE:
+        record.finished = time.time()
+    record.history.append({"state": state, "time": time.time(), "reason": reason})
+    write = fsio.write_json if state in ACTIVE else write_json_reserved
+    write(folder / "state.json", record)
+
+
+def begin_attempt(folder: Path, record: RunState, supervisor: ProcessIdentity | None, attempt: int) -> None:
+    """Forget how the last attempt ended (its result is kept as ``result.N.json``) and set the state to ``starting``."""
+    control = folder / "control"
+    if attempt > record.attempt:
+        for request in control.iterdir():
+            request.unlink()
+        if (folder / "result.json").exists():
+            (folder / "result.json").rename(folder / f"result.{record.attempt}.json")
+    change_state(
+        folder, record, "starting", f"attempt {attempt}" if attempt > 1 else "",
+        attempt=attempt, supervisor=supervisor, job=None, devices=[], finished=None, exit_code=None, error=None,
+        started=record.started or time.time(),
+    )  # fmt: skip
+
+
+def drop_superseded(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Metric lines without those that a later attempt trained again from an earlier checkpoint."""
+    kept: list[dict[str, Any]] = []
+    attempt = 0
+    for record in records:
+        number = record.get("attempt", 1)
+        if number > attempt:
+            attempt, step = number, record.get("step")
+            while step is not None and kept and kept[-1].get("step", -1) >= step:
+                kept.pop()
+        kept.append(record)
+    return kept
+
+
+def console_tail(folder: Path, lines: int = 8) -> str:
+    """The last non-empty lines of ``console.log``."""
+    try:
+        with open(folder / "console.log", "rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 8192))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])

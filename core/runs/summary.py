@@ -1,0 +1,74 @@
+"""A run in one dictionary, the JSON of ``runs show``: composed from its spec, state, events, last metrics and result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from .spec import ACTIVE, Event, ProcessIdentity, Result, RunSpec, RunState
+
+
+def summarise(spec: RunSpec, state: RunState, events: Sequence[Event], last: Mapping[str, Any], result: Result | None) -> dict[str, Any]:
+    """Compose the summary. What is not known yet, or does not apply to the kind, is ``None``.
+
+    Args:
+        events: all events of the run, oldest first.
+        last: its last line of training metrics.
+        result: of the current attempt, if it has ended.
+    """
+    request = spec.request
+    prepared = _last_data(events, "prepared")
+    ended = result.result if result else {}
+
+    def known(key: str) -> Any:
+        return ended.get(key, last.get(key, prepared.get(key)))
+
+    return {
+        "run": spec.run,
+        "kind": spec.kind,
+        "name": spec.name,
+        "state": state.state,
+        "reason": state.reason,
+        "method": request.get("method"),
+        "model": request.get("model"),
+        "data": request.get("data"),
+        "options": {**request.get("training_options", {}), **request.get("method_options", {})},
+        "trainable_parameters": known("trainable_parameters"),
+        "total_parameters": known("total_parameters"),
+        "steps": ended.get("steps", last.get("step", 0)),
+        "total_steps": known("total_steps"),
+        "tokens": known("tokens"),
+        "tokens_per_second": known("tokens_per_second"),
+        "peak_memory_bytes": known("peak_memory_bytes"),
+        "planned_memory_bytes": request.get("planned_memory_bytes") or None,
+        "loss": last.get("loss", ended.get("loss")),
+        "eval": ended.get("eval") or _last_data(events, "evaluation") or None,
+        "adapter": ended.get("adapter") if state.state == "succeeded" else None,
+        "pid": _pid(state, state.job),
+        "supervisor_pid": _pid(state, state.supervisor),
+        "host": spec.host,
+        "devices": state.devices,
+        "attempt": state.attempt,
+        "created": iso(spec.created),
+        "started": iso(state.started),
+        "finished": iso(state.finished),
+        "error": state.error,
+        "result": ended,
+    }
+
+
+def iso(seconds: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC, ``2026-11-23T09:30:00.250Z``."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _last_data(events: Sequence[Event], kind: str) -> dict[str, Any]:
+    return next((event.data for event in reversed(events) if event.kind == kind), {})
+
+
+def _pid(state: RunState, identity: ProcessIdentity | None) -> int | None:
+    """The process id while the run is active: the trainer's or the supervisor's."""
+    return identity.pid if identity is not None and state.state in ACTIVE else None

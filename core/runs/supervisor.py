@@ -1,0 +1,240 @@
+"""The supervisor of one run: ``python -m finetui.core.runs.supervisor RUN_DIR start|resume|adopt READY_FD``.
+
+A process and session of its own that holds the run's lock while it lives, leases GPUs, starts the job, passes stop
+requests on, and writes down how it ended. It imports little, because whoever launches a run waits for its first word:
+one JSON object written to READY_FD, ``{"ready": pid}`` or ``{"error": {...}}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .. import errors, fsio
+from . import identity, records, reserve, verdict
+from .ladder import Ladder
+from .spec import ACTIVE, JOB_MODULES, RunSpec, RunState, State, host_name
+
+if TYPE_CHECKING:
+    from .leases import Lease
+
+POLL_SECONDS = 0.2
+"""How often requests and the first sign of life are looked for. The job's end is noticed at once."""
+
+SWEEP_SECONDS = 2.0
+"""Time that what a job leaves behind is given to end by itself, and again after SIGTERM."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+_JOB_ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONFAULTHANDLER": "1",
+    "MALLOC_MMAP_MAX_": "0",  # training frees and takes the same large blocks at every step: keep them (glibc)
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
+}
+
+
+class Supervisor:
+    """One run under supervision; the caller holds its lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spec: RunSpec = records.read_spec(folder)
+        self.state: RunState = records.read_state(folder)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.lease: Lease | None = None
+        self.ladder = Ladder(folder, lambda number: identity.signal_process(self.state.job, number))
+
+    def begin(self, mode: str) -> None:
+        """Take the run over, or refuse to.
+
+        Raises:
+            Refused: the run's state does not allow this mode.
+            DiskError: the state could not be written.
+        """
+        me = identity.identify(os.getpid())
+        state = self.state.state
+        if self.spec.host != host_name():
+            raise errors.Refused(f"run {self.spec.run} belongs to {self.spec.host}", "use finetui there")
+        if mode == "adopt":
+            job = identity.find_job(self.spec.run, self.state.job)
+            if state not in ACTIVE or job is None:
+                raise errors.Refused(f"run {self.spec.run} has no live job to adopt")
+            self.note(state, "adopted: its supervisor had died", supervisor=me, job=job)
+            return
+        if state not in (("queued",) if mode == "start" else ("stopped", "failed", "lost")):
+            raise errors.Refused(f"run {self.spec.run} is {state} and cannot be {'started' if mode == 'start' else 'resumed'}")
+        if identity.find_tagged(self.spec.run):
+            raise errors.Refused(f"processes of run {self.spec.run} are still alive", f"finetui runs stop {self.spec.run} --now")
+        attempt = self.state.attempt + (mode == "resume")
+        records.begin_attempt(self.folder, self.state, me, attempt)
+
+    def run(self) -> None:
+        """Supervise to the end: the run's last state is written when this returns."""
+        if self.state.job is None:
+            try:
+                started = self.start_job()
+            except errors.FineTUIError as problem:
+                self.finish("failed", problem.message, error=problem.to_dict())
+                return
+            if not started:
+                self.finish("stopped", "stopped before it started")
+                return
+        self.watch()
+        code = self.process.wait() if self.process is not None else None
+        self.sweep()
+        if self.lease is not None:
+            self.lease.release()
+        end = verdict.judge(self.folder, self.state.attempt, code, self.ladder)
+        self.finish(end.state, end.reason, exit_code=end.exit_code, error=end.error)
+
+    def start_job(self) -> bool:
+        """Lease devices and start the job process; ``False`` when a stop came first.
+
+        Raises:
+            NotFound, Refused: the GPUs asked for do not exist or may not be used.
+            WorkFailed: the process could not be started.
+        """
+        reserve.make_reserve(self.folder)
+        self.lease = self.take_devices()
+        if self.lease is None or records.is_requested(self.folder, records.STOP):
+            return False
+        command = [sys.executable, "-P", "-m", self.spec.module or JOB_MODULES[self.spec.kind], str(self.folder)]
+        environment = {**_JOB_ENVIRONMENT, **os.environ}
+        environment |= {identity.TAG: self.spec.run, "CUDA_VISIBLE_DEVICES": self.lease.visible_devices}
+        try:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, env=environment, pass_fds=self.lease.descriptors, start_new_session=True
+            )
+        except OSError as problem:
+            raise errors.WorkFailed(f"the job could not be started: {problem}") from problem
+        job = identity.identify(self.process.pid)
+        self.note("starting", job=job, devices=self.lease.devices)
+        return True
+
+    def take_devices(self) -> Lease | None:
+        """Lease what the request asks for; ``None`` when a stop came while waiting."""
+        from .leases import Lease, wait_for_devices
+
+        gpus = str(self.spec.request.get("gpus", "none"))
+        return Lease(["cpu"]) if gpus == "none" else wait_for_devices(gpus, self.keep_waiting)
+
+    def keep_waiting(self, reason: str) -> bool:
+        """Say once what is waited for; go on unless the run is to stop."""
+        if self.state.reason != reason:
+            self.note("starting", reason)
+        return not records.is_requested(self.folder, records.STOP)
+
+    def watch(self) -> None:
+        """Wait for the job's end, which may not be our child; note its first sign of life and pass requests on."""
+        job = self.state.job
+        before = _size(self.folder / "events.jsonl") if self.process is not None else -1
+        while job is not None and not identity.wait_for_end(job, POLL_SECONDS):
+            if self.ladder.advance():
+                self.note("stopping", "asked to stop")
+            elif self.state.state == "starting" and _size(self.folder / "events.jsonl") > before:
+                self.note("running")
+            self.reap()
+
+    def reap(self) -> None:
+        """Collect ended descendants whose parents are gone: as their subreaper this process is their parent."""
+        with contextlib.suppress(ChildProcessError):
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if self.process is not None and ended.si_pid == self.process.pid:
+                    return
+                os.waitpid(ended.si_pid, 0)
+
+    def sweep(self) -> None:
+        """End what the job left behind: tagged processes only, asked first."""
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            left = identity.find_tagged(self.spec.run)
+            deadline = time.monotonic() + SWEEP_SECONDS
+            for process in left:
+                if number is not None:
+                    identity.signal_process(process, number)
+            for process in left:
+                identity.wait_for_end(process, max(0.0, deadline - time.monotonic()))
+            self.reap()
+            if not left:
+                return
+
+    def note(self, state: State, reason: str = "", **fields: object) -> None:
+        """Change to a state on the way; a full disk must not end the supervision, the next change writes this one too."""
+        try:
+            records.change_state(self.folder, self.state, state, reason, **fields)
+        except errors.DiskError as problem:
+            print(f"warning: the state '{state}' could not be written: {problem}", file=sys.stderr, flush=True)
+
+    def finish(self, state: verdict.EndState, reason: str, *, exit_code: int | None = None, error: dict[str, str] | None = None) -> None:
+        """Write the last state; give the reserved disk space back."""
+        records.change_state(self.folder, self.state, state, reason, exit_code=exit_code, error=error)
+        reserve.release(self.folder, whole=True)
+
+
+def main() -> None:
+    """Fork once, so that the launcher can wait for us and leaves no zombie; then supervise."""
+    folder, mode, ready = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    if os.fork() > 0:
+        os._exit(0)
+    os.setsid()
+    os.set_inheritable(ready, False)
+    lock = fsio.FileLock(records.lock_file(folder))
+    try:
+        supervisor = _take_over(folder, mode, lock)
+    except errors.FineTUIError as problem:
+        _answer(ready, {"error": problem.to_dict()})
+        return
+    _answer(ready, {"ready": os.getpid()})
+    try:
+        supervisor.run()
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(1) from None
+    finally:
+        lock.release()
+
+
+def _take_over(folder: Path, mode: str, lock: fsio.FileLock) -> Supervisor:
+    """Get the lock, then the signals, then the run."""
+    if not lock.acquire():
+        raise errors.Refused(f"run {folder.name} is supervised already", f"follow it: finetui runs follow {folder.name}")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: records.request(folder, records.STOP))
+    _become_subreaper()
+    supervisor = Supervisor(folder)
+    supervisor.begin(mode)
+    return supervisor
+
+
+def _become_subreaper() -> None:
+    """Adopt orphaned descendants, so that none escapes the sweep (Linux)."""
+    if identity.LINUX:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _answer(descriptor: int, message: dict[str, object]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the launcher is gone: the run goes on
+        os.write(descriptor, msgspec.json.encode(message))
+    os.close(descriptor)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""How a run ended: from the job's own ``result.json`` if it wrote one, else from how its process ended."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from .. import errors
+from . import records
+from .ladder import Ladder
+from .spec import Result
+
+EndState = Literal["succeeded", "stopped", "failed", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of an attempt, as it goes into ``state.json``."""
+
+    state: EndState
+    reason: str = ""
+    exit_code: int | None = None
+    error: dict[str, str] | None = None
+
+
+def judge(folder: Path, attempt: int, code: int | None, ladder: Ladder) -> Verdict:
+    """The end of an attempt whose job is gone.
+
+    Args:
+        code: exit code of the job, negative the signal that killed it; ``None`` when it was not our child (adopted).
+        ladder: whether it was asked to stop, and how hard.
+    """
+    try:
+        result = records.read_result(folder, attempt)
+    except errors.CorruptFile:
+        result = None
+    if result is not None:
+        return from_result(result)
+    if ladder.requested:
+        how = f"ended by {ladder.last}, without a checkpoint" if ladder.last else "ended before its first checkpoint"
+        return Verdict("stopped", how, code)
+    error = _unexplained(folder, code)
+    return Verdict("failed", error.message.splitlines()[0], code, error.to_dict())
+
+
+def from_result(result: Result) -> Verdict:
+    """What the job said itself."""
+    reason = result.error["message"].splitlines()[0] if result.error and result.error["message"] else ""
+    return Verdict(cast(EndState, result.state), reason, result.exit_code, result.error)
+
+
+def _unexplained(folder: Path, code: int | None) -> errors.FineTUIError:
+    """The error of a job that left no result: what the system says, and the last lines it printed."""
+    hint = f"see {folder}/console.log"
+    if code is None:
+        what = "the job ended without a result after its supervisor had died"
+    elif code >= 0:
+        what = f"the job ended with exit code {code} and no result"
+    else:
+        name = signal.Signals(-code).name
+        what = f"the job was killed by {name}"
+        if name == "SIGKILL":
+            hint = "the kernel's out-of-memory killer ends processes so: `dmesg` tells; `finetui plan` shows what would fit"
+    tail = records.console_tail(folder)
+    return errors.WorkFailed(f"{what}; it last printed:\n{tail}" if tail else what, hint)

@@ -1,0 +1,71 @@
+"""A job module for tests of supervision: light, and it does what its request says.
+
+``{"steps", "pause"}``: so many metric lines, so many seconds apart. ``"do"`` adds a behaviour: ``hang`` (ignores every
+request), ``raise``, ``memory``, ``exit``, ``signal`` (kills itself by ``"number"``), ``children`` (starts a process that outlives
+it), ``fill`` (large metric lines), ``sleep_first``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from finetui.core import fsio
+from finetui.core.errors import DataError
+from finetui.core.runs.job import Job, Stopped, run_job
+
+
+def main(job: Job) -> dict[str, Any]:
+    """Count steps from the last checkpoint to the end."""
+    request = job.spec.request
+    _behave(job, request)
+    checkpoint = job.checkpoints / "step.json"
+    done = fsio.read_json(checkpoint)["step"] if checkpoint.exists() else 0
+    total = int(request.get("steps", 3))
+    job.event("prepared", "ready", total_steps=total, trainable_parameters=7, total_parameters=70, device="cpu")
+    if done:
+        job.event("resumed", f"from step {done}", step=done)
+    for step in range(done + 1, total + 1):
+        job.metric({"step": step, "loss": 1.0 / step, "tokens": step * 10, "filler": "x" * int(request.get("filler", 0))})
+        if job.stop_requested() or job.checkpoint_requested():
+            fsio.write_json(checkpoint, {"step": step})
+            job.event("checkpoint", f"step {step}", step=step, path=str(checkpoint))
+        if job.stop_requested():
+            raise Stopped({"steps": step})
+        time.sleep(float(request.get("pause", 0)))
+    return {"steps": total, "loss": 1.0 / total, "adapter": request.get("output"), "pid": os.getpid()}
+
+
+def _behave(job: Job, request: dict[str, Any]) -> None:
+    match request.get("do"):
+        case "hang":
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            job.event("prepared", "hanging")
+            time.sleep(600)
+        case "sleep":
+            job.event("prepared", "sleeping")
+            time.sleep(600)
+        case "raise":
+            raise DataError("data.jsonl:7: no answer", "add one")
+        case "bug":
+            raise KeyError("a bug")
+        case "memory":
+            raise MemoryError
+        case "exit":
+            print("about to leave", flush=True)
+            os._exit(9)
+        case "signal":
+            print("last words", flush=True)
+            os.kill(os.getpid(), request["number"])
+        case "children":
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+            job.event("child", "started", pid=child.pid)
+
+
+if __name__ == "__main__":
+    run_job(main)
