@@ -200,6 +200,10 @@ class DataFormat(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     summary: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]] = ()
+    """Column names it reads; ``--columns NAME=COLUMN`` gives a file's column one of these names."""
+    priority: ClassVar[int] = 0
+    """Of several formats that match as many rows, the highest is taken; plain text has the lowest, -10."""
 
     @abstractmethod
     def matches(self, row: Mapping[str, Any]) -> bool:
@@ -235,6 +239,10 @@ class Renderer(ABC):
     @abstractmethod
     def conversation(self, turns: Sequence[Turn]) -> Iterator[tuple[str, bool]]:
         """The rendered conversation in pieces: (text, whether an assistant wrote it, end-of-turn token included)."""
+
+    def whole(self, turns: Sequence[Turn]) -> str:
+        """The rendered conversation as one text; unlike `conversation`, it need not tell who wrote what."""
+        return "".join(text for text, _ in self.conversation(turns))
 
     @abstractmethod
     def encode_pieces(self, pieces: Sequence[tuple[str, bool]]) -> Encoded:

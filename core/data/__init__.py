@@ -1,0 +1,1 @@
+"""Data files: reading them, recognising the shape of their rows, checking and fingerprinting them. No torch, no tokenizer."""
