@@ -146,7 +146,9 @@ class Catalog:
         if folder is not None and ((folder / "config.json").is_file() or not named):
             same = [model for model in models if Path(model.path) == folder]
             if not same and not (folder / "config.json").is_file():
-                raise NotFound(f"{folder} is not a model: it has no config.json", "a model folder holds config.json and safetensors weights")
+                raise NotFound(
+                    f"{folder} is not a model: it has no config.json", "a model folder holds config.json and safetensors weights"
+                )
             return same[0] if same else self._model_at(Place(folder, str(folder), "path"))
         repo, _, revision = name.partition("@")
         if not named and revision:
@@ -179,7 +181,9 @@ class Catalog:
         if folder is not None and (is_adapter(folder) or not named):
             same = [facts for facts in found if Path(facts.entry.path) == folder]
             if not same and not is_adapter(folder) and "adapter" not in kinds(Place(folder, str(folder), "path")):
-                raise NotFound(f"{folder} is not an adapter: it has no adapter_config.json", "PEFT writes it beside adapter_model.safetensors")
+                raise NotFound(
+                    f"{folder} is not an adapter: it has no adapter_config.json", "PEFT writes it beside adapter_model.safetensors"
+                )
             return same[0] if same else self._adapter_at(Place(folder, str(folder), "path"))
         if not named and len(name) >= MIN_PREFIX:
             prefix = name.lower()

@@ -81,9 +81,7 @@ def _imported_manifest(files: AdapterFiles, found: Manifest | None, name: str, m
     manifest = found or Manifest(method=files.peft_type.lower(), created=time.time())
     manifest.name = name
     if model is not None:
-        manifest.base = BaseRef(
-            name=model.name, hub_id=model.hub_id, revision=model.revision, digest=model.digest or "", path=model.path
-        )
+        manifest.base = BaseRef(name=model.name, hub_id=model.hub_id, revision=model.revision, digest=model.digest or "", path=model.path)
     return manifest
 
 

@@ -23,9 +23,7 @@ _NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "glusterfs
 
 
 def _create_digests(connection: sqlite3.Connection) -> None:
-    connection.execute(
-        "CREATE TABLE digests (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, sha256 TEXT NOT NULL)"
-    )
+    connection.execute("CREATE TABLE digests (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, sha256 TEXT NOT NULL)")
 
 
 def _create_entries(connection: sqlite3.Connection) -> None:
