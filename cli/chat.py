@@ -10,7 +10,7 @@ import click
 from ..core.errors import FineTUIError, UsageError
 from ..core.inference import Playground
 from .command import App, command
-from .output import narrate, table, write_json
+from .output import narrate, size, table, write_json
 
 _HELP = """\
 /swap NAME      answer with this adapter from now on
@@ -42,11 +42,11 @@ def _sampling(function: Any) -> Any:
 def generate(app: App, model: str, adapters: tuple[str, ...], prompt: str, gpus: str | None, **sampling: Any) -> None:
     """Answer one prompt, with each adapter given (or with the base alone)."""
     rows = []
-    with Playground(app.home, model, adapters, gpus=gpus or app.settings.gpus) as playground:
-        for name in adapters or (None,):
+    with Playground(app.home, model, adapters, gpus=gpus or app.settings.gpus, log=app.home.log) as playground:
+        for name in [loaded.name for loaded in playground.adapters] or [None]:
             rows.append(playground.generate(prompt, adapter=name, **sampling))
             if not app.json:
-                click.echo(f"{rows[-1]['adapter']}: {rows[-1]['text']}" if len(adapters) > 1 else rows[-1]["text"])
+                click.echo(f"{rows[-1].name}: {rows[-1].text}" if len(adapters) > 1 else rows[-1].text)
     if app.json:
         write_json(rows)
 
@@ -57,7 +57,7 @@ def chat(app: App, model: str, adapters: tuple[str, ...], gpus: str | None, **sa
     """Talk to a model; /swap changes the adapter between two answers, /help lists the rest."""
     if app.json:
         raise UsageError("chat is a conversation and has no JSON form", "use finetui generate --json")
-    with Playground(app.home, model, adapters, gpus=gpus or app.settings.gpus) as playground:
+    with Playground(app.home, model, adapters, gpus=gpus or app.settings.gpus, log=app.home.log) as playground:
         talk = Conversation(playground, sampling)
         narrate(f"{model}; /help lists what you can type")
         while (line := _read_line(talk.prompt())) is not None:
@@ -83,7 +83,12 @@ class Conversation:
         self.playground = playground
         self.sampling = sampling
         self.turns: list[dict[str, str]] = []
-        self.adapter: str | None = playground.adapters[-1] if playground.adapters else None
+        self.adapter: str | None = playground.adapters[-1].name if playground.adapters else None
+
+    @property
+    def loaded(self) -> list[str]:
+        """Names of the adapters in memory."""
+        return [adapter.name for adapter in self.playground.adapters]
 
     def prompt(self) -> str:
         """What stands before the cursor: which adapter answers."""
@@ -113,8 +118,8 @@ class Conversation:
         elif word == "/compare":
             self._compare(rest)
         elif word == "/adapters":
-            rows = [{"name": name, "active": name == self.adapter} for name in self.playground.adapters]
-            table(rows, [("name", "adapter"), ("active", "in use")], empty="no adapters are loaded: /swap NAME loads one")
+            rows = [{"name": one.name, "bytes": size(one.bytes), "active": one.name == self.adapter} for one in self.playground.adapters]
+            table(rows, [("name", "adapter"), ("bytes", "memory>"), ("active", "in use")], empty="no adapters are loaded: /swap NAME loads one")
         elif word == "/reset":
             self.turns.clear()
         elif word == "/help":
@@ -124,28 +129,21 @@ class Conversation:
 
     def _swap(self, name: str) -> str:
         if not name:
-            raise UsageError("/swap needs a name", f"loaded: {', '.join(self.playground.adapters) or 'none'}")
-        return name if name in self.playground.adapters else self.playground.add_adapter(name)
+            raise UsageError("/swap needs a name", f"loaded: {', '.join(self.loaded) or 'none'}")
+        return name if name in self.loaded else self.playground.add(name).name
 
     def _say(self, text: str) -> None:
         messages = [*self.turns, {"role": "user", "content": text}]
-        answer = self._stream(messages)
-        self.turns = [*messages, {"role": "assistant", "content": answer["text"]}]
-        narrate(f"  {answer['tokens']} tokens in {answer['seconds']:.2f} s, swap {answer['swap_seconds'] * 1000:.3f} ms")
-
-    def _stream(self, messages: list[dict[str, str]]) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for chunk in self.playground.stream(messages=messages, adapter=self.adapter, **self.sampling):
-            if "result" in chunk:
-                result = chunk["result"]
+        for piece in self.playground.stream(messages=messages, adapter=self.adapter, **self.sampling):
+            if isinstance(piece, str):
+                click.echo(piece, nl=False)
             else:
-                click.echo(chunk["text"], nl=False)
-        click.echo()
-        return result
+                self.turns = [*messages, {"role": "assistant", "content": piece.text}]
+                narrate(f"\n  {piece.tokens} tokens in {piece.seconds:.2f} s, swap {piece.swap_seconds * 1000:.3f} ms")
 
     def _compare(self, text: str) -> None:
         if not text:
             raise UsageError("/compare needs a prompt", "/compare What is the capital of France?")
-        for name in (None, *self.playground.adapters):
-            row = self.playground.generate(text, adapter=name, **self.sampling)
-            click.echo(f"{name or 'base'} ({row['swap_seconds'] * 1000:.3f} ms): {row['text']}")
+        for name in (None, *self.loaded):
+            answer = self.playground.generate(text, adapter=name, **self.sampling)
+            click.echo(f"{name or 'base'} ({answer.swap_seconds * 1000:.3f} ms): {answer.text}")

@@ -11,7 +11,7 @@ import tomli_w
 
 from ..core.errors import UsageError
 from ..core.runs import control
-from ..core.runs.follow import Follower
+from ..core.runs.follow import Follower, follow as updates_of
 from ..core.runs.launch import resume as resume_run
 from ..core.runs.spec import ACTIVE
 from ..core.runs.store import Run
@@ -136,7 +136,7 @@ def stop(app: App, run: str, now: bool, wait: bool) -> None:
     """Ask a run to save a checkpoint and stop."""
     found = app.runs.get(run)
     control.stop(found, now=now)
-    while wait and app.runs.get(found.spec.run).state().state in ACTIVE:
+    while wait and app.runs.get(found.id).state().state in ACTIVE:
         time.sleep(_POLL_SECONDS)
     _say_state(app, found)
 
@@ -171,12 +171,12 @@ def resume(app: App, run: str, following: bool | None) -> None:
 def remove(app: App, run: str, yes: bool) -> None:
     """Delete a run's directory, checkpoints and log; its adapter stays."""
     found = app.runs.get(run)
-    confirmed(app, f"delete the run {found.spec.run} ({found.spec.name}) with its checkpoints and log?", yes)
+    confirmed(app, f"delete the run {found.id} ({found.spec.name}) with its checkpoints and log?", yes)
     app.runs.remove(found)
     if app.json:
-        write_json({"removed": found.spec.run})
+        write_json({"removed": found.id})
     else:
-        narrate(f"removed run {found.spec.run}")
+        narrate(f"removed run {found.id}")
 
 
 def _say_state(app: App, run: Run) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -13,9 +12,9 @@ import click
 from ..core.errors import FineTUIError, WorkFailed, error_from_dict
 from ..core.paths import Home
 from ..core.runs import control
-from ..core.runs.follow import Follower, Update
+from ..core.runs.follow import Update, follow
 from ..core.runs.requests import start
-from ..core.runs.spec import ACTIVE, EvaluateRequest, HubRequest, MergeRequest, RunKind
+from ..core.runs.spec import EvaluateRequest, HubRequest, MergeRequest, RunKind
 from ..core.runs.store import Run
 from .command import App
 from .output import narrate, plain, write_json
@@ -66,34 +65,38 @@ def watch(app: App, run: Run, *, quiet: bool = False) -> None:
     """Follow a run until it ends. Ctrl-C stops watching only, and says how to come back.
 
     Args:
-        quiet: print no metric lines under ``--json`` (for commands whose stdout is one document).
+        quiet: no events, and no metric lines under ``--json`` (for commands whose stdout is one document).
     """
-    follower = Follower(run)
+    view = _View(app, quiet)
     try:
         with progress_bar(run.spec.name) as bar:
-            while True:
-                update = follower.poll()
-                _show(app, update, bar, quiet)
-                if update.state.state not in ACTIVE:
-                    return
-                time.sleep(_POLL_SECONDS)
+            for update in follow(run, interval=_POLL_SECONDS):
+                view.show(update, bar)
     except KeyboardInterrupt:
-        narrate(f"detached; the run goes on: finetui runs follow {run.spec.run}")
+        narrate(f"detached; the run goes on: finetui runs follow {run.id}")
         raise
 
 
-def _show(app: App, update: Update, bar: Shown, quiet: bool) -> None:
-    for row in update.metrics:
-        if app.json and not quiet:
-            write_json(row)
-        if "loss" in row and update.total_steps:
-            words = f"loss {row['loss']:.3f}  {row.get('tokens_per_second', 0):,.0f} tok/s"
-            bar.update(row["step"], update.total_steps, words)
-    for event in update.events:
-        if event.kind == "progress":
-            bar.update(event.data["done"], event.data["total"], event.data["unit"])
-        elif not quiet and not app.json:
-            narrate(f"  {event.message}")
+class _View:
+    """Turns updates into lines and a bar; remembers how many steps there will be."""
+
+    def __init__(self, app: App, quiet: bool) -> None:
+        self.app = app
+        self.quiet = quiet
+        self.total_steps = 0
+
+    def show(self, update: Update, bar: Shown) -> None:
+        for event in update.events:
+            self.total_steps = event.data.get("total_steps", self.total_steps)
+            if event.kind == "progress":
+                bar.update(event.data["done"], event.data["total"], event.data["unit"])
+            elif not self.quiet and not self.app.json:
+                narrate(f"  {event.message}")
+        for row in update.metrics:
+            if self.app.json and not self.quiet:
+                write_json(row)
+            if "loss" in row:
+                bar.update(row["step"], self.total_steps, f"loss {row['loss']:.3f}  {row.get('tokens_per_second', 0):,.0f} tok/s")
 
 
 def outcome(app: App, run: Run) -> None:
@@ -121,7 +124,7 @@ def error_of(run: Run) -> FineTUIError:
     state = run.state()
     if state.error:
         return error_from_dict(state.error)
-    return WorkFailed(f"run {run.spec.run} is {state.state}: {state.reason}", f"finetui runs logs {run.spec.run}")
+    return WorkFailed(f"run {run.id} is {state.state}: {state.reason}", f"finetui runs logs {run.id}")
 
 
 def finish(
@@ -137,9 +140,9 @@ def finish(
     run = start(home, kind, name, request)
     if detach:
         if app.json:
-            write_json({"run": run.spec.run, "state": run.state().state, "name": name})
+            write_json({"run": run.id, "state": run.state().state, "name": name})
         else:
-            narrate(f"started {run.spec.run}; finetui runs follow {run.spec.run}")
+            narrate(f"started {run.id}; finetui runs follow {run.id}")
         return None
     try:
         watch(app, run, quiet=True)

@@ -1,0 +1,89 @@
+"""An option is declared once; the form, the flag and the JSON Schema all come from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+from finetui.core.errors import UsageError
+from finetui.core.options import describe, json_schema, option, parse, to_dict
+from finetui.core.training import TrainingOptions
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Options of every kind."""
+
+    r: int = option(16, "Rank.", minimum=1, maximum=1024)
+    dropout: float = option(0.0, "Dropout.", minimum=0.0, maximum=1.0)
+    rslora: bool = option(False, "Rank-stabilised scaling.")
+    quant: Literal["nf4", "fp4"] = option("nf4", "Data type.")
+    modules: list[str] | Literal["auto"] = option("auto", "Which modules.")
+    bf16: bool | None = option(None, "Precision.")
+    prompts: list[str] = option([], "Prompts.")
+
+
+def test_describe_names_kinds_choices_and_defaults() -> None:
+    rows = {row.name: row for row in describe(Sample)}
+    assert [row.kind for row in rows.values()] == ["int", "float", "bool", "choice", "list", "bool", "list"]
+    assert rows["quant"].choices == ("nf4", "fp4")
+    assert rows["bf16"].optional and rows["bf16"].default is None
+    assert rows["modules"].type_name == "list[str] | 'auto'"
+    assert rows["rslora"].flag == "--rslora"
+
+
+def test_parse_returns_typed_values_and_keeps_defaults() -> None:
+    parsed = parse(Sample, {"r": 8, "modules": ["q_proj"], "dropout": 1})
+    assert parsed == Sample(r=8, modules=["q_proj"], dropout=1.0)
+    assert to_dict(parsed, changed_only=True) == {"r": 8, "modules": ["q_proj"], "dropout": 1.0}
+
+
+def test_list_defaults_are_not_shared() -> None:
+    first, second = Sample(), Sample()
+    first.prompts.append("x")
+    assert second.prompts == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message", "hint"),
+    [
+        ({"zzz": 1}, "unknown option 'zzz'", "known option names"),
+        ({"quan": "nf4"}, "unknown option 'quan' of method 'x'", "did you mean 'quant'?"),
+        ({"r": "many"}, "Expected `int`", "r is int: Rank."),
+        ({"quant": "int3"}, "Invalid enum value", "quant is 'nf4' | 'fp4'"),
+        ({"r": 0}, "below its minimum 1", "Rank."),
+        ({"dropout": 1.5}, "above its maximum 1", "Dropout."),
+        ({"dropout": float("nan")}, "is not a number", "Dropout."),
+    ],
+)
+def test_bad_values_are_explained(values: dict, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(Sample, values, owner="method 'x'")
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_json_schema_carries_help_and_ranges() -> None:
+    schema = json_schema(Sample)
+    assert schema["properties"]["r"] == {"type": "integer", "default": 16, "description": "Rank.", "minimum": 1, "maximum": 1024}
+    assert schema["properties"]["quant"]["enum"] == ["fp4", "nf4"]
+
+
+def test_training_options_are_spelt_as_in_the_field() -> None:
+    """``--set`` keys are TrainingArguments names; what TrainingArguments lacks comes from TRL's SFTConfig or is ours."""
+    from dataclasses import fields
+
+    transformers = pytest.importorskip("transformers")
+    known = {field.name for field in fields(transformers.TrainingArguments)}
+    ours = {
+        "max_length",
+        "packing",
+        "completion_only_loss",
+        "early_stopping_patience",
+        "sample_prompts",
+        "sample_max_new_tokens",
+        "system_prompt",
+    }
+    assert {row.name for row in describe(TrainingOptions)} - known == ours
