@@ -225,7 +225,7 @@ class Encoded:
     Attributes:
         input_ids: token ids.
         labels: aligned with ``input_ids`` (unshifted), -100 where no loss is computed.
-        text: the rendered text.
+        text: the rendered text; empty where only a part of it is left.
     """
 
     input_ids: list[int]

@@ -101,16 +101,14 @@ def _scan_csv(path: Path) -> Iterator[Entry]:
     """Rows of a CSV or TSV file; its first line names the columns."""
     csv.field_size_limit(sys.maxsize)
     numbered = lines(path)
-    first = next(numbered, None)
-    if first is None:
+    _, first = next(numbered, (0, ""))
+    if isinstance(first, DataError):
+        yield first
         return
-    if isinstance(first[1], DataError):
-        yield first[1]
-        return
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first[1].count)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
 
     def feed() -> Iterator[str]:
-        yield first[1]
+        yield first
         for _, line in numbered:
             if isinstance(line, DataError):
                 raise line

@@ -53,12 +53,15 @@ class ShapedFile:
     entries: Iterator[Example | DataError | None]
 
 
-def examples(paths: Sequence[str | Path], columns: Mapping[str, str] | None = None, objective: str = "") -> Dataset:
+def examples(
+    paths: Sequence[str | Path], columns: Mapping[str, str] | None = None, objective: str = "", *, limit: int | None = None
+) -> Dataset:
     """Read data files into examples.
 
     Args:
         columns: ``{"prompt": "question"}`` reads the file's column ``question`` as ``prompt``.
         objective: name of an objective plugin; empty: ``text`` for running text, ``sft`` for conversations.
+        limit: stop reading after so many examples.
 
     Raises:
         NotFound: a file or the objective does not exist.
@@ -67,17 +70,24 @@ def examples(paths: Sequence[str | Path], columns: Mapping[str, str] | None = No
     found: list[Example] = []
     formats: list[str] = []
     for path in paths:
+        if limit is not None and len(found) >= limit:
+            break
         shaped = shape_file(path, columns)
         formats.append(shaped.format.name)
-        for entry in shaped.entries:
-            if isinstance(entry, DataError):
-                raise entry
-            if entry is not None:
-                found.append(entry)
+        found += islice(_good(shaped.entries), None if limit is None else limit - len(found))
     if not found:
         raise DataError(f"{', '.join(map(str, paths))}: no examples", "give at least one file with at least one row that is not blank")
     chosen = choose_objective(found, objective)
     return Dataset(found, "+".join(dict.fromkeys(formats)), chosen.name)
+
+
+def _good(entries: Iterator[Example | DataError | None]) -> Iterator[Example]:
+    """The examples of a file; the first `DataError` among them is raised."""
+    for entry in entries:
+        if isinstance(entry, DataError):
+            raise entry
+        if entry is not None:
+            yield entry
 
 
 def shape_file(path: str | Path, columns: Mapping[str, str] | None = None) -> ShapedFile:

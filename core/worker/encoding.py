@@ -24,13 +24,16 @@ class EncodedSet:
     def __len__(self) -> int:
         return len(self.encoded)
 
+    def __iter__(self) -> Iterator[Encoded]:
+        return iter(self.encoded)
+
 
 def encode_examples(
     examples: Iterable[Example],
     renderer: Renderer,
     objective: Objective,
-    *,
     max_length: int,
+    *,
     completion_only: bool,
     system_prompt: str = "",
 ) -> EncodedSet:
@@ -76,17 +79,20 @@ def encode_whole(example: Example, renderer: Renderer, objective: Objective, *, 
 
 
 def cut(whole: Encoded, max_length: int) -> Encoded:
-    """The first ``max_length`` tokens; ``text`` stays whole."""
+    """The first ``max_length`` tokens; without ``text`` where that is not all."""
     if len(whole.input_ids) <= max_length:
         return whole
-    return replace(whole, input_ids=whole.input_ids[:max_length], labels=whole.labels[:max_length])
+    return replace(whole, input_ids=whole.input_ids[:max_length], labels=whole.labels[:max_length], text="")
 
 
 def divide(whole: Encoded, max_length: int) -> Iterator[Encoded]:
-    """Consecutive stretches of at most ``max_length`` tokens; ``text`` stays whole."""
+    """Consecutive stretches of at most ``max_length`` tokens; without ``text`` where there are several."""
+    if len(whole.input_ids) <= max_length:
+        yield whole
+        return
     for start in range(0, len(whole.input_ids), max_length):
         end = start + max_length
-        yield replace(whole, input_ids=whole.input_ids[start:end], labels=whole.labels[start:end])
+        yield replace(whole, input_ids=whole.input_ids[start:end], labels=whole.labels[start:end], text="")
 
 
 def learns(encoded: Encoded) -> bool:
