@@ -66,4 +66,4 @@ def _why_lost(state: RunState) -> str:
         return "the machine was restarted while it ran"
     if state.job is None:
         return "its supervisor was killed before the job started"
-    return "supervisor and job were killed"
+    return "supervisor and job are gone, and left no result"

@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from typing import Any, Literal
 
@@ -211,7 +210,7 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 def new_ulid() -> str:
     """A fresh ULID: 48 bits of milliseconds, 80 random bits, Crockford base 32 (https://github.com/ulid/spec)."""
-    number = (int(time.time() * 1000) << 80) | int.from_bytes(secrets.token_bytes(10), "big")
+    number = (int(time.time() * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
     return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
