@@ -1,0 +1,188 @@
+"""Every action of the screen, declared once: from here come the key bindings, the footer, the help and the command palette.
+
+An action's id is ``scope.name``. The screen, widget or app that owns the scope mixes in `Acting` and has a method
+``do_<name>``; ``why_not(name)`` says why an action cannot be done just now (shown when its key is pressed, grey in the footer).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from textual.binding import Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing the user can do.
+
+    Attributes:
+        id: ``scope.name``; the name of the binding in a keymap.
+        keys: Textual key names, comma-separated, the one shown in the footer first; empty: palette only.
+        title: a word or two, for the footer.
+        tooltip: a sentence, for the help and the palette.
+        footer: whether the footer shows it.
+    """
+
+    id: str
+    keys: str
+    title: str
+    tooltip: str
+    footer: bool = True
+
+    @property
+    def scope(self) -> str:
+        """Whose action it is: ``app``, a screen, or a kind of widget."""
+        return self.id.split(".")[0]
+
+    @property
+    def name(self) -> str:
+        """The part of the id that names the method: ``do_<name>``."""
+        return self.id.split(".")[1]
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("app.help", "question_mark,f1", "Help", "Show every key, those of the focused pane first"),
+    Action("app.quit", "q,ctrl+q", "Quit", "Leave FineTUI; runs go on and are here when you come back"),
+    Action("app.palette", "colon,ctrl+p", "Commands", "Find an action by name"),
+    Action("app.home", "1", "Home", "Runs and devices", footer=False),
+    Action("app.catalog", "2", "Catalog", "Base models and adapters on this machine", footer=False),
+    Action("app.chat", "3", "Chat", "Talk to a base model and swap its adapters", footer=False),
+    Action("app.new_run", "n", "New run", "Choose model, data and method, see the price in memory, start", footer=False),
+    Action("app.doctor", "4", "Doctor", "Devices, plugins and folders: what works, what does not, why", footer=False),
+    Action("app.back", "escape", "Back", "Leave what is open", footer=False),
+    Action("app.theme", "T", "Theme", "Switch between the dark, light and 16-colour theme", footer=False),
+    Action("app.suspend", "ctrl+z", "Suspend", "Put FineTUI in the background of the shell; `fg` brings it back", footer=False),
+    # Home
+    Action("home.open", "", "Open", "Open the selected run", footer=False),
+    Action("home.new", "n", "New run", "Fine-tune a model"),
+    Action("home.stop", "s", "Stop", "Stop the selected run; it writes a checkpoint first and can be resumed"),
+    Action("home.chat", "c", "Chat", "Chat with the selected run's result"),
+    Action("home.merge", "m", "Merge", "Merge the selected run's adapter into its base"),
+    Action("home.push", "p", "Push", "Publish the selected run's adapter"),
+    Action("home.delete", "d", "Delete", "Remove the selected run's folder; its adapter stays"),
+    Action("home.filter", "slash", "Filter", "Show only runs whose name, method or state contains some text"),
+    Action("home.copy", "y", "Copy", "Copy the selected run's id", footer=False),
+    Action("home.refresh", "r", "Refresh", "Read the runs and devices again", footer=False),
+    # Catalog
+    Action("catalog.new", "n", "New run", "Fine-tune the selected model, or the base of the selected adapter"),
+    Action("catalog.chat", "c", "Chat", "Chat with the selected model or adapter"),
+    Action("catalog.merge", "m", "Merge", "Merge the selected adapter into its base"),
+    Action("catalog.push", "p", "Push", "Publish the selected adapter, private unless you say otherwise"),
+    Action("catalog.add", "i", "Import", "Add a model folder or import a PEFT adapter folder"),
+    Action("catalog.pull", "f", "Pull", "Fetch an adapter from a hub"),
+    Action("catalog.delete", "d", "Delete", "Remove the selected model or adapter from this machine"),
+    Action("catalog.filter", "slash", "Filter", "Show only what contains some text"),
+    Action("catalog.copy", "y", "Copy", "Copy the selected folder's path", footer=False),
+    Action("catalog.refresh", "r", "Refresh", "Scan models and adapters again", footer=False),
+    # New run
+    Action("new.start", "ctrl+s", "Start", "Start this run"),
+    Action("new.fold", "a", "All options", "Show or hide the advanced options"),
+    Action("new.copy", "y", "Copy", "Copy the equivalent `finetui train` command"),
+    Action("new.check", "v", "Check data", "Read the data again and list its problems", footer=False),
+    # Run
+    Action("run.stop", "s", "Stop", "Stop after this step; a checkpoint is written first"),
+    Action("run.checkpoint", "w", "Checkpoint", "Write a checkpoint now and go on"),
+    Action("run.resume", "R", "Resume", "Go on from the last checkpoint"),
+    Action("run.chat", "c", "Chat", "Chat with this run's result"),
+    Action("run.merge", "m", "Merge", "Merge this run's adapter into its base"),
+    Action("run.push", "p", "Push", "Publish this run's adapter"),
+    Action("run.kill", "K", "Stop now", "End the run at once, without a checkpoint", footer=False),
+    Action("run.again", "n", "Run again", "A new run with this run's settings, to change first"),
+    Action("run.tab_next", "right_square_bracket", "Next tab", "Log, events, samples", footer=False),
+    Action("run.tab_previous", "left_square_bracket", "Previous tab", "Samples, events, log", footer=False),
+    Action("run.copy", "y", "Copy", "Copy the run's id", footer=False),
+    # Chat
+    Action("chat.write", "i", "Write", "Put the cursor into the message line"),
+    Action("chat.model", "m", "Model", "Choose another base model"),
+    Action("chat.settings", "o", "Settings", "Temperature, length and system message"),
+    Action("chat.clear", "ctrl+n", "New chat", "Forget this conversation"),
+    Action("chat.cancel", "ctrl+x", "Stop", "Stop the answer that is being written"),
+    Action("chat.copy", "y", "Copy", "Copy the last answer", footer=False),
+    # Widgets
+    Action("list.down", "j", "Down", "Next line", footer=False),
+    Action("list.up", "k", "Up", "Previous line", footer=False),
+    Action("list.first", "g", "Top", "First line", footer=False),
+    Action("list.last", "G", "End", "Last line", footer=False),
+    Action("list.half_down", "ctrl+d", "Half page down", "Move half a page down", footer=False),
+    Action("list.half_up", "ctrl+u", "Half page up", "Move half a page up", footer=False),
+    Action("list.mark", "space", "Mark", "Mark the line, where several can be marked", footer=False),
+    Action("form.edit", "enter", "Change", "Change the field: type a value or choose one", footer=False),
+    Action("form.toggle", "space", "Toggle", "Switch on or off, or take the next choice", footer=False),
+    Action("form.next", "right,l", "Next choice", "Take the next choice", footer=False),
+    Action("form.previous", "left,h", "Previous choice", "Take the previous choice", footer=False),
+    Action("form.reset", "delete,backspace", "Default", "Set the field back to its default", footer=False),
+    Action("form.down", "down,j", "Down", "Next field", footer=False),
+    Action("form.up", "up,k", "Up", "Previous field", footer=False),
+    Action("form.first", "home,g", "Top", "First field", footer=False),
+    Action("form.last", "end,G", "End", "Last field", footer=False),
+    Action("form.half_down", "pagedown,ctrl+d", "Half page down", "Move half a page down", footer=False),
+    Action("form.half_up", "pageup,ctrl+u", "Half page up", "Move half a page up", footer=False),
+    # Dialogs
+    Action("dialog.accept", "ctrl+s", "Do it", "Do what the dialog offers"),
+    Action("dialog.close", "escape", "Close", "Close without doing anything"),
+    Action("dialog.copy", "y", "Copy", "Copy the text of the dialog", footer=False),
+    Action("pick.close", "escape", "Close", "Close without choosing"),
+    Action("pick.down", "down", "Down", "Next entry", footer=False),
+    Action("pick.up", "up", "Up", "Previous entry", footer=False),
+    Action("pick.complete", "tab", "Complete", "Complete the path that is being typed"),
+)  # fmt: skip
+
+SCOPE_TITLES: dict[str, str] = {
+    "app": "Everywhere", "home": "Home", "catalog": "Catalog", "new": "New run", "run": "Run", "chat": "Chat",
+    "list": "Lists", "form": "Forms", "dialog": "Dialogs", "pick": "Choosers",
+}  # fmt: skip
+
+_KEY_NAMES = {
+    "question_mark": "?", "colon": ":", "slash": "/", "escape": "esc", "right_square_bracket": "]", "left_square_bracket": "[",
+    "f1": "F1", "delete": "del", "pagedown": "PgDn", "pageup": "PgUp", "left": "←", "right": "→", "up": "↑", "down": "↓",
+}  # fmt: skip
+
+
+def of_scope(scope: str) -> list[Action]:
+    """The actions of a scope, in order."""
+    return [action for action in ACTIONS if action.scope == scope]
+
+
+def by_id(identifier: str) -> Action:
+    """The action with this id; a ``KeyError`` is a mistake in the program."""
+    for action in ACTIONS:
+        if action.id == identifier:
+            return action
+    raise KeyError(identifier)
+
+
+def bindings(scope: str) -> list[Binding]:
+    """Textual bindings of a scope: one a key, all with the action's id (a keymap can remap them) and tooltip."""
+    made = []
+    for action in of_scope(scope):
+        for key in filter(None, action.keys.split(",")):
+            made.append(Binding(key, f"act('{action.id}')", action.title, show=action.footer, tooltip=action.tooltip, id=action.id))
+    return made
+
+
+def key_label(key: str) -> str:
+    """A key as people write it: ``question_mark`` → ``?``."""
+    return _KEY_NAMES.get(key, key)
+
+
+def key_labels(action: Action) -> str:
+    """All keys of an action, for the help."""
+    return " ".join(key_label(key) for key in action.keys.split(",") if key)
+
+
+class Acting:
+    """Mixed into whoever owns a scope: runs ``do_<name>``, or says why not."""
+
+    def why_not(self, name: str) -> str:
+        """Why the action ``name`` cannot be done now; empty when it can."""
+        return ""
+
+    def action_act(self, identifier: str) -> Any:
+        """What every binding calls; returns an awaitable where the method is a coroutine."""
+        name = by_id(identifier).name
+        reason = self.why_not(name)
+        if reason:
+            self.app.notify(reason, severity="warning", timeout=4)  # type: ignore[attr-defined]
+            return None
+        return getattr(self, f"do_{name}")()

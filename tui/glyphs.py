@@ -1,0 +1,83 @@
+"""Every sign the screen draws, in Unicode and in ASCII (``ascii = true`` in the configuration).
+
+A state is always a glyph and a word, so that it is never told by colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """One set of signs."""
+
+    full: str = "▇"
+    empty: str = "░"
+    levels: str = "▁▂▃▄▅▆▇█"
+    changed: str = "●"
+    folded: str = "▸"
+    open: str = "▾"
+    arrow: str = "→"
+    down: str = "↓"
+    up: str = "↑"
+    dot: str = "·"
+    branch: str = "└"
+    rule: str = "─"
+    axis: str = "┤"
+    axis_line: str = "│"
+    corner: str = "└"
+    tick: str = "┬"
+    point: str = "○"
+    ellipsis: str = "…"
+    marked: str = "✓"
+    braille: bool = True
+    states: dict[str, str] = field(
+        default_factory=lambda: {
+            "queued": "⧗", "starting": "◌", "running": "▶", "stopping": "◼",
+            "stopped": "■", "succeeded": "✔", "failed": "✖", "lost": "?",
+        }
+    )  # fmt: skip
+
+
+UNICODE = Glyphs()
+ASCII = Glyphs(
+    full="#", empty=".", levels="._-=+*%#", changed="*", folded=">", open="v", arrow="->", down="v", up="^", dot="-", branch="`",
+    rule="-", axis="+", axis_line="|", corner="+", tick="+", point="o", ellipsis="...", marked="x", braille=False,
+    states={
+        "queued": "~", "starting": "o", "running": ">", "stopping": "#",
+        "stopped": "#", "succeeded": "+", "failed": "x", "lost": "?",
+    },
+)  # fmt: skip
+
+STATE_STYLES: dict[str, str] = {
+    "queued": "$muted", "starting": "$accent", "running": "$accent", "stopping": "$warning",
+    "stopped": "$warning", "succeeded": "$success", "failed": "$error", "lost": "$error",
+}  # fmt: skip
+
+
+def bar(share: float, width: int, glyphs: Glyphs = UNICODE) -> str:
+    """A bar of ``width`` cells, filled to ``share`` (0 to 1)."""
+    filled = round(min(1.0, max(0.0, share)) * width)
+    return glyphs.full * filled + glyphs.empty * (width - filled)
+
+
+def spark(values: Sequence[float], width: int, glyphs: Glyphs = UNICODE) -> str:
+    """The last ``width`` values as a line of block heights, scaled to their own range."""
+    shown = [value for value in values[-width:] if value == value]
+    if not shown:
+        return ""
+    low, high = min(shown), max(shown)
+    top = len(glyphs.levels) - 1
+    if high <= low:
+        return glyphs.levels[top // 2] * len(shown)
+    return "".join(glyphs.levels[round((value - low) / (high - low) * top)] for value in shown)
+
+
+def shorten(text: str, width: int, glyphs: Glyphs = UNICODE) -> str:
+    """``text`` cut to ``width`` characters, the cut marked."""
+    text = " ".join(text.split())
+    if len(text) <= width:
+        return text
+    return text[: max(0, width - len(glyphs.ellipsis))] + glyphs.ellipsis

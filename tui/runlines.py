@@ -1,0 +1,110 @@
+"""Runs and devices as lines of text, for the lists that show them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from textual.content import Content
+
+from .format import NOTHING, clock, duration, figure, human_bytes, human_count, percent
+from .glyphs import STATE_STYLES, Glyphs, bar, shorten
+from .watching import RunRow
+
+if TYPE_CHECKING:
+    from ..core.devices import Device
+
+
+def state_text(state: str, glyphs: Glyphs) -> Content:
+    """Glyph and word of a state, in its colour."""
+    return Content.styled(f"{glyphs.states.get(state, '?')} {state}", STATE_STYLES.get(state, "$muted"))
+
+
+def run_line(row: RunRow, glyphs: Glyphs, width: int) -> Content:
+    """A run in a list: two lines while it is active, one when it has ended."""
+    name = max(12, min(28, width - 44))
+    style = STATE_STYLES.get(row.state, "$muted")
+    head: list[Any] = [
+        (f"{glyphs.states.get(row.state, '?')} ", style), (shorten(row.name, name, glyphs).ljust(name), "$foreground"),
+        (f" {row.state:<9} ", style), (f"{shorten(row.method or row.kind, 9, glyphs):<9} ", "$muted"),
+    ]  # fmt: skip
+    room = width - name - 23
+    if not row.active:
+        return Content.assemble(*head, _ending(row, glyphs, room))
+    share = row.step / row.total_steps if row.total_steps else 0.0
+    steps = f"{row.step:,}/{row.total_steps:,}" if row.total_steps else (f"step {row.step:,}" if row.step else "")
+    if room >= 30:
+        steps = f"{bar(share, 10, glyphs)} {percent(share):>5}  {steps}" if row.total_steps else steps
+    head.append((steps, "$foreground"))
+    return Content.assemble(*head, "\n  ", _progress(row, glyphs))
+
+
+def _progress(row: RunRow, glyphs: Glyphs) -> Content:
+    if row.loss is None:
+        return Content.styled(row.note or "getting ready", "$muted")
+    parts: list[Any] = [("loss ", "$muted"), (figure(row.loss), "$foreground")]
+    if row.fallen:
+        parts.append((f" {glyphs.down if row.fallen > 0 else glyphs.up} {abs(row.fallen):.3f}", "$muted"))
+    if row.eval_loss is not None:
+        parts += [("   eval ", "$muted"), (figure(row.eval_loss), "$foreground")]
+    if row.tokens_per_second:
+        parts.append((f"   {human_count(row.tokens_per_second)} tok/s", "$muted"))
+    if row.seconds_left is not None:
+        parts += [("   ETA ", "$muted"), (duration(row.seconds_left), "$foreground")]
+    return Content.assemble(*parts)
+
+
+def _ending(row: RunRow, glyphs: Glyphs, room: int) -> Content:
+    """What is worth knowing of a run that has ended."""
+    if row.state in ("failed", "lost"):
+        return Content.styled(shorten(row.error or row.state, max(8, room), glyphs), "$muted")
+    took = duration(row.finished - row.started) if row.finished and row.started else NOTHING
+    parts: list[str] = []
+    if row.eval_loss is not None:
+        base = f" (base {figure(row.base_loss)})" if row.base_loss is not None and room > 48 else ""
+        parts.append(f"eval {figure(row.eval_loss)}{base}")
+    elif row.loss is not None:
+        parts.append(f"loss {figure(row.loss)}")
+    parts.append(took)
+    text = "   ".join(parts)
+    when = clock(row.finished)
+    if room >= len(text) + len(when) + 4:
+        text = f"{text}   {when}"
+    return Content.styled(text[: max(8, room)], "$muted")
+
+
+def selected_run(row: RunRow, glyphs: Glyphs) -> Content:
+    """The details beside the list."""
+    facts: list[tuple[str, str]] = [
+        ("run", row.id), ("kind", f"{row.kind} {row.method}".strip()), ("model", row.model or NOTHING),
+        ("steps", f"{row.step:,}" + (f" of {row.total_steps:,}" if row.total_steps else "")),
+        ("loss", figure(row.loss)), ("eval", figure(row.eval_loss)), ("device", row.devices or NOTHING),
+        ("created", clock(row.created)), ("took", duration(row.finished - row.started) if row.finished and row.started else NOTHING),
+    ]  # fmt: skip
+    lines = [state_text(row.state, glyphs)]
+    lines += [pair(name, value) for name, value in facts if value != NOTHING]
+    if row.error:
+        lines += [Content(""), Content.styled(row.error, "$error")]
+    if row.result:
+        lines += [Content(""), Content.styled("result", "$muted"), Content.styled(row.result, "$foreground")]
+    return Content("\n").join(lines)
+
+
+def pair(name: str, value: str, width: int = 9) -> Content:
+    """A name and its value, in two columns."""
+    return Content.assemble((f"{name:<{width}}", "$muted"), (value, "$foreground"))
+
+
+def device_lines(devices: Sequence[Device], glyphs: Glyphs, width: int) -> Content:
+    """Devices with memory and, for GPUs, how busy they are; two lines each."""
+    lines: list[Content] = []
+    for device in devices:
+        share = device.memory_used / device.memory_total if device.memory_total else 0.0
+        title = Content.assemble((f"{device.id:<4}", "$accent"), (shorten(device.name, width - 5, glyphs), "$foreground"))
+        figures = f"{human_bytes(device.memory_used)} of {human_bytes(device.memory_total)}"
+        lines += [title, Content.assemble(("    " + bar(share, 10, glyphs), "$accent"), (f"  {figures}", "$muted"))]
+        busy = [f"{device.utilisation:.0f} % busy" if device.utilisation is not None else "", f"{device.cores} cores" if device.cores else ""]
+        busy += [f"{device.temperature:.0f} °C" if device.temperature is not None else "", f"{device.power:.0f} W" if device.power else ""]
+        if any(busy):
+            lines.append(Content.styled("    " + "   ".join(filter(None, busy)), "$muted"))
+    return Content("\n").join(lines) if lines else Content.styled("looking for devices", "$muted")

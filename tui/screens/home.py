@@ -1,0 +1,200 @@
+"""Home: what runs, what needs me, what I can do next."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Input, OptionList, Static
+
+from ...core.embedded import BASE_MODEL_NAME
+from ..actions import bindings
+from ..runlines import device_lines, run_line, selected_run
+from ..watching import RunRow
+from ..widgets.filterline import FilterLine
+from ..widgets.lists import Lines
+from .artifacts import ArtifactActions
+from .base import View
+
+WELCOME: tuple[tuple[str, str, str], ...] = (
+    ("demo", "Fine-tune the built-in model", "no download, about a minute on two cores"),
+    ("new", "New run", "your own model and data"),
+    ("chat", "Chat with the built-in model", "see what it says before you train it"),
+    ("catalog", "Catalog", "models and adapters on this machine"),
+)
+"""What to do when nothing has run yet: id, title, note."""
+
+
+class HomeScreen(ArtifactActions, View):
+    """Runs, devices and the selected run."""
+
+    SCOPE = "home"
+    BINDINGS = bindings("home")
+
+    def content(self) -> ComposeResult:
+        """Runs left, devices and the selected run right."""
+        with Horizontal(classes="columns"):
+            with Vertical(id="home-left", classes="pane") as pane:
+                pane.border_title = "Runs"
+                yield FilterLine(id="filter")
+                yield Static(id="welcome", classes="hidden")
+                yield Lines(id="runs")
+            with Vertical(id="home-right"):
+                with Vertical(id="devices", classes="pane") as devices:
+                    devices.border_title = "Devices"
+                    yield Static(id="device-lines")
+                with Vertical(id="selected", classes="pane") as selected:
+                    selected.border_title = "Selected"
+                    yield Static(id="selected-lines")
+
+    def on_mount(self) -> None:
+        """What is known already."""
+        self.query_one("#runs", Lines).focus()
+        self.runs_changed()
+        self.devices_changed()
+
+    # State ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def selected_row(self) -> RunRow | None:
+        """The run under the cursor."""
+        chosen = self.query_one("#runs", Lines).chosen
+        return next((row for row in self.app.rows if row.id == chosen), None)
+
+    def runs_changed(self) -> None:
+        """Draw the lines that differ."""
+        if not self.app.runs_known:
+            return
+        empty = not self.app.rows
+        welcome = self.query_one("#welcome", Static)
+        welcome.set_class(not empty, "hidden")
+        if empty:
+            welcome.update(Content.assemble(("Nothing has run yet. ", "bold $foreground"), ("Enter starts here:", "$muted")))
+        self.query_one("#runs", Lines).show(self._welcome_lines() if empty else self._run_lines())
+        self._show_selected()
+
+    def devices_changed(self) -> None:
+        """Draw the devices."""
+        self.query_one("#device-lines", Static).update(device_lines(self.app.devices, self.app.glyphs, 36))
+
+    def on_resize(self) -> None:
+        """Columns depend on the width."""
+        self.call_after_refresh(self.runs_changed)
+
+    def _welcome_lines(self) -> list[tuple[str, Content | str, bool]]:
+        return [
+            (f"welcome-{name}", Content.assemble((f"{title:<30}", "$foreground"), (note, "$muted")), True) for name, title, note in WELCOME
+        ]
+
+    def _run_lines(self) -> list[tuple[str, Content | str, bool]]:
+        words = self.query_one(FilterLine).value.lower().split()
+        rows = [row for row in self.app.rows if all(word in f"{row.name} {row.method} {row.state} {row.kind}".lower() for word in words)]
+        width = max(40, self.query_one("#runs", Lines).size.width - 3)
+        lines: list[tuple[str, Content | str, bool]] = []
+        for title, chosen in (
+            ("Running", [row for row in rows if row.active and row.state != "queued"]),
+            ("Waiting", [row for row in rows if row.state == "queued"]),
+            ("Finished", [row for row in rows if not row.active]),
+        ):
+            if chosen:
+                if lines:
+                    lines.append((f"space-{title}", "", False))
+                lines.append((f"heading-{title}", Content.styled(title, "bold $muted"), False))
+                lines += [(row.id, run_line(row, self.app.glyphs, width), True) for row in chosen]
+        return lines or [("none", Content.styled("no run matches the filter; esc clears it", "$muted"), False)]
+
+    def _show_selected(self) -> None:
+        row = self.selected_row
+        text = selected_run(row, self.app.glyphs) if row else Content.styled("Press ? for every key.", "$muted")
+        self.query_one("#selected-lines", Static).update(text)
+        self.keys_changed()
+
+    def on_option_list_option_highlighted(self) -> None:
+        """Another line: other details, other keys."""
+        self._show_selected()
+
+    async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Enter."""
+        chosen = event.option_id or ""
+        if chosen == "welcome-demo":
+            self.app.new_run(model=BASE_MODEL_NAME, embedded_data="pirate", ready=True)
+        elif chosen == "welcome-new":
+            self.app.new_run()
+        elif chosen == "welcome-chat":
+            await self.app.chat_with(BASE_MODEL_NAME)
+        elif chosen == "welcome-catalog":
+            await self.app.do_catalog()
+        elif chosen:
+            self.app.show_run(chosen)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while typing."""
+        self.runs_changed()
+
+    def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
+        """Back to the list."""
+        self.query_one("#runs", Lines).focus()
+        self.runs_changed()
+
+    # Actions ----------------------------------------------------------------------------------------------------------
+
+    def why_not(self, name: str) -> str:
+        """What speaks against an action on the selected run."""
+        row = self.selected_row
+        if name in ("new", "filter", "refresh"):
+            return ""
+        if row is None:
+            return "no run is selected"
+        if name == "stop" and not row.active:
+            return f"{row.name} has ended ({row.state})"
+        if name == "delete" and row.active:
+            return f"{row.name} is {row.state}: stop it first"
+        if name in ("chat", "merge", "push"):
+            return self.result_problem(row)
+        return ""
+
+    def do_open(self) -> None:
+        row = self.selected_row
+        if row is not None:
+            self.app.show_run(row.id)
+
+    def do_new(self) -> None:
+        self.app.new_run()
+
+    def do_stop(self) -> None:
+        row = self.selected_row
+        if row is not None:
+            self.stop_run(row.id)
+
+    async def do_chat(self) -> None:
+        row = self.selected_row
+        if row is not None:
+            await self.app.chat_with(row.model, row.result)
+
+    def do_merge(self) -> None:
+        row = self.selected_row
+        if row is not None:
+            self.open_merge(row.model, row.result)
+
+    def do_push(self) -> None:
+        row = self.selected_row
+        if row is not None:
+            self.open_push(row.result)
+
+    def do_delete(self) -> None:
+        row = self.selected_row
+        if row is not None:
+            self.delete_run(row)
+
+    def do_filter(self) -> None:
+        self.query_one(FilterLine).open()
+
+    def do_copy(self) -> None:
+        row = self.selected_row
+        if row is not None:
+            self.app.copy_to_clipboard(row.id)
+            self.app.notify(f"copied {row.id}")
+
+    def do_refresh(self) -> None:
+        self.app.look_again()
+

@@ -1,0 +1,206 @@
+"""Small dialogs: an error with its hint, a question, a choice from a list."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+
+from ...core.errors import FineTUIError
+from ..actions import Acting, bindings
+from ..widgets.lists import Lines
+
+
+class Dialog(Acting, ModalScreen[Any]):
+    """A box over the screen; esc leaves it without doing anything."""
+
+    SCOPE = "dialog"
+    BINDINGS = bindings("dialog")
+    DEFAULT_CLASSES = "dialog"
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (72, "-narrow"), (100, "-wide")]
+
+    def why_not(self, name: str) -> str:
+        """Nothing to accept unless the dialog says so."""
+        return "" if name != "accept" or type(self).do_accept is not Dialog.do_accept else "there is nothing to start here"
+
+    def do_accept(self) -> None:
+        """What the dialog offers."""
+
+    def do_close(self) -> None:
+        self.dismiss(None)
+
+    def do_copy(self) -> None:
+        self.app.copy_to_clipboard(self.text_to_copy())
+        self.app.notify("copied")
+
+    def text_to_copy(self) -> str:
+        """What ``y`` copies."""
+        return ""
+
+
+class ErrorDialog(Dialog):
+    """What went wrong and what to do about it."""
+
+    def __init__(self, problem: FineTUIError) -> None:
+        super().__init__()
+        self.problem = problem
+
+    def compose(self) -> ComposeResult:
+        """Message, hint, keys."""
+        with Vertical(classes="box") as box:
+            box.border_title = f"{self.app.glyphs.states['failed']} {self.problem.kind.replace('_', ' ')}"  # type: ignore[attr-defined]
+            with VerticalScroll(classes="scroll"):
+                yield Static(Content(self.problem.message), classes="text")
+                if self.problem.hint:
+                    yield Static(Content(self.problem.hint), classes="hint")
+            yield Static(Content("esc close  y copy"), classes="keys")
+
+    def text_to_copy(self) -> str:
+        return f"error: {self.problem.message}\nhint: {self.problem.hint}" if self.problem.hint else f"error: {self.problem.message}"
+
+    def key_enter(self) -> None:
+        """Enter closes as well."""
+        self.dismiss(None)
+
+
+class ConfirmDialog(Dialog):
+    """A question about something that is hard to undo; dismissed with whether to do it."""
+
+    def __init__(self, question: str, detail: str, answer: str) -> None:
+        super().__init__()
+        self.question, self.detail, self.answer = question, detail, answer
+
+    def compose(self) -> ComposeResult:
+        """Question, what would happen, the two answers; the safe one is first."""
+        with Vertical(classes="box") as box:
+            box.border_title = Content(self.question).markup
+            yield Static(Content(self.detail), classes="text")
+            yield Lines(id="answers")
+
+    def on_mount(self) -> None:
+        """The answers."""
+        answers = self.query_one(Lines)
+        answers.styles.height = 3
+        answers.styles.margin = (1, 0, 0, 0)
+        answers.show([("no", "Leave it as it is", True), ("yes", Content.styled(self.answer, "$error"), True)])
+        answers.focus()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Enter on an answer."""
+        self.dismiss(event.option_id == "yes")
+
+    def do_accept(self) -> None:
+        self.dismiss(True)
+
+
+class PickDialog(Acting, ModalScreen[str]):
+    """A list to choose from by typing a part of it; with ``paths`` also files, by typing a path."""
+
+    SCOPE = "pick"
+    BINDINGS = bindings("pick")
+    DEFAULT_CLASSES = "dialog"
+
+    def __init__(
+        self, title: str, entries: Sequence[tuple[str, str, str]], *, chosen: str = "", paths: Callable[[Path], bool] | None = None
+    ) -> None:
+        """
+        Args:
+            entries: (value, label, note) of each line.
+            paths: which files (or folders) may be chosen by path; ``None``: none.
+        """
+        super().__init__()
+        self.title_text, self.entries, self.first, self.paths = title, list(entries), chosen, paths
+
+    def compose(self) -> ComposeResult:
+        """Text, list, keys."""
+        with Vertical(classes="box -tall") as box:
+            box.border_title = Content(self.title_text).markup
+            yield Input(placeholder="type to filter" + (", or a path" if self.paths else ""), id="pick-text", select_on_focus=False)
+            yield Lines(id="pick-lines")
+            yield Static(Content("enter choose  ↑ ↓ move  esc close" + ("  tab complete the path" if self.paths else "")), classes="keys")
+
+    def on_mount(self) -> None:
+        """All entries, the present choice first."""
+        self.query_one(Input).cursor_blink = False
+        self._show("")
+        lines = self.query_one(Lines)
+        if any(value == self.first for value, _, _ in self.entries):
+            lines.choose(self.first)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Typing narrows the list."""
+        self._show(event.value)
+
+    def _show(self, text: str) -> None:
+        looks_like_path = self.paths is not None and text.startswith(("/", "~", "."))
+        found = self._files(text) if looks_like_path else [entry for entry in self.entries if _matches(text, f"{entry[1]} {entry[2]}")]
+        width = max((len(label) for _, label, _ in found), default=0)
+        width = min(width, 44)
+        lines = [
+            (value, Content.assemble((label.ljust(width), "$foreground"), "  ", (note, "$muted")), True) for value, label, note in found
+        ]
+        self.query_one(Lines).show(lines or [("", Content.styled("nothing matches", "$muted"), False)])
+
+    def _files(self, text: str) -> list[tuple[str, str, str]]:
+        path = Path(text).expanduser()
+        folder, start = (path, "") if text.endswith("/") or text in (".", "~") else (path.parent, path.name)
+        found = []
+        try:
+            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+                if not entry.name.startswith(start) or (entry.name.startswith(".") and not start.startswith(".")):
+                    continue
+                target = Path(entry.path)
+                if entry.is_dir():
+                    usable = self.paths is not None and self.paths(target)
+                    found.append((str(target) if usable else f"{target}/", entry.name + "/", "" if usable else "folder"))
+                elif self.paths is not None and self.paths(target):
+                    found.append((str(target), entry.name, ""))
+        except OSError as problem:
+            return [("", str(folder), problem.strerror or "cannot be read")]
+        return found[:200]
+
+    def on_input_submitted(self) -> None:
+        """Enter takes the line under the cursor."""
+        self._take(self.query_one(Lines).chosen)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Click, or enter in the list."""
+        self._take(event.option_id or "")
+
+    def _take(self, value: str) -> None:
+        if value.endswith("/"):
+            self._type(value)
+        elif value:
+            self.dismiss(value)
+
+    def _type(self, text: str) -> None:
+        entry = self.query_one(Input)
+        entry.value = text
+        entry.cursor_position = len(text)
+        entry.focus()
+
+    def do_close(self) -> None:
+        self.dismiss(None)
+
+    def do_down(self) -> None:
+        self.query_one(Lines).action_cursor_down()
+
+    def do_up(self) -> None:
+        self.query_one(Lines).action_cursor_up()
+
+    def do_complete(self) -> None:
+        """Tab: the path under the cursor into the line."""
+        chosen = self.query_one(Lines).chosen
+        if chosen and self.paths is not None:
+            self._type(chosen)
+
+
+def _matches(words: str, text: str) -> bool:
+    return all(word in text.lower() for word in words.lower().split())

@@ -1,0 +1,41 @@
+"""Colours: one accent, three greys (text, muted, faint), and red, amber, green for states only."""
+
+from __future__ import annotations
+
+from textual.theme import Theme
+
+
+def _variables(muted: str, faint: str, rule: str, chosen: str) -> dict[str, str]:
+    return {
+        "muted": muted, "faint": faint, "rule": rule, "chosen": chosen,
+        "footer-background": "transparent", "block-cursor-text-style": "bold", "input-cursor-text-style": "reverse",
+        "scrollbar": rule, "scrollbar-background": "transparent", "scrollbar-hover": faint, "scrollbar-active": muted,
+        "scrollbar-background-hover": "transparent", "scrollbar-background-active": "transparent", "scrollbar-corner-color": "transparent",
+    }  # fmt: skip
+
+
+DARK = Theme(
+    name="finetui-dark", dark=True,
+    primary="#7cc4c0", secondary="#7cc4c0", accent="#7cc4c0",
+    foreground="#d5d9e0", background="#14171c", surface="#14171c", panel="#1a1e25",
+    warning="#d9b26f", error="#e07a7a", success="#8fbf8a",
+    variables=_variables(muted="#8b93a1", faint="#5a6270", rule="#343b46", chosen="#232a33"),
+)  # fmt: skip
+LIGHT = Theme(
+    name="finetui-light", dark=False,
+    primary="#0f6f6b", secondary="#0f6f6b", accent="#0f6f6b",
+    foreground="#22272e", background="#f7f7f4", surface="#f7f7f4", panel="#eeeeea",
+    warning="#8a5a00", error="#b3261e", success="#2f6f2a",
+    variables=_variables(muted="#5d6570", faint="#8e959e", rule="#c9ccd0", chosen="#e3e6e4"),
+)  # fmt: skip
+SIXTEEN = Theme(
+    name="finetui-16", dark=True, ansi=True,
+    primary="ansi_cyan", secondary="ansi_cyan", accent="ansi_cyan",
+    foreground="ansi_default", background="ansi_default", surface="ansi_default", panel="ansi_default",
+    warning="ansi_yellow", error="ansi_red", success="ansi_green",
+    variables=_variables(muted="ansi_white", faint="ansi_bright_black", rule="ansi_bright_black", chosen="ansi_bright_black"),
+)  # fmt: skip
+
+THEMES = (DARK, LIGHT, SIXTEEN)
+FALLBACK_VARIABLES: dict[str, str] = DARK.variables
+"""Used by Textual's own themes, which do not know our greys."""

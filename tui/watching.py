@@ -1,0 +1,275 @@
+"""What is known of every run and device, read in one thread and posted when it has changed. The thread touches no widget."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual.message import Message
+
+from ..core.paths import Home
+
+if TYPE_CHECKING:
+    from ..core.devices import Device
+    from ..core.runs.follow import Update
+    from ..core.runs.store import Run
+
+ACTIVE_SECONDS = 0.5
+"""Between two looks while something runs."""
+IDLE_SECONDS = 1.0
+"""Between two looks while nothing runs: only file times are compared then."""
+REFRESH_SECONDS = 2.0
+"""Between two checks that active runs are really alive."""
+DEVICE_SECONDS = 2.0
+"""Between two readings of the devices while something runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """What lists show of one run. Times are seconds since the epoch; ``None`` where not known (yet)."""
+
+    id: str
+    kind: str
+    name: str
+    model: str = ""
+    method: str = ""
+    state: str = "queued"
+    step: int = 0
+    total_steps: int | None = None
+    loss: float | None = None
+    fallen: float | None = None
+    """How much the loss fell over the last lines of metrics."""
+    eval_loss: float | None = None
+    base_loss: float | None = None
+    tokens_per_second: float | None = None
+    seconds_left: float | None = None
+    created: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+    error: str = ""
+    note: str = ""
+    result: str = ""
+    """Folder of what it made."""
+    devices: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether something is still to happen."""
+        return self.state in ("queued", "starting", "running", "stopping")
+
+
+class RunsChanged(Message):
+    """The rows of all runs, newest first."""
+
+    def __init__(self, rows: tuple[RunRow, ...]) -> None:
+        super().__init__()
+        self.rows = rows
+
+
+class DevicesChanged(Message):
+    """A new reading of the devices."""
+
+    def __init__(self, devices: tuple[Device, ...]) -> None:
+        super().__init__()
+        self.devices = devices
+
+
+class Tracker:
+    """Folds the updates of one run into its row."""
+
+    def __init__(self, row: RunRow) -> None:
+        self.row = row
+        self._recent: deque[tuple[float, int, float]] = deque(maxlen=20)
+
+    def take(self, update: Update) -> RunRow:
+        """The row after an update."""
+        state = update.state
+        changes: dict[str, Any] = {
+            "state": state.state, "started": state.started, "finished": state.finished, "devices": ", ".join(state.devices),
+            "error": (state.error or {}).get("message", "") or (state.reason if state.state in ("lost", "failed") else ""),
+        }  # fmt: skip
+        for event in update.events:
+            if event.kind == "prepared":
+                changes["total_steps"] = event.data.get("total_steps")
+            elif event.kind == "evaluation":
+                changes["eval_loss"] = event.data.get("loss")
+            elif event.kind == "progress":
+                done, total = event.data.get("done"), event.data.get("total")
+                changes |= {"step": done or 0, "total_steps": total or None, "note": event.message}
+            elif event.kind in ("saved", "warning"):
+                changes["note"] = event.message
+        for line in update.metrics:
+            if "loss" in line:
+                self._recent.append((line.get("time", 0.0), line.get("step", 0), line["loss"]))
+                changes |= {"step": line.get("step", 0), "loss": line["loss"], "tokens_per_second": line.get("tokens_per_second")}
+            if "eval_loss" in line:
+                changes["eval_loss"] = line["eval_loss"]
+        self.row = replace(self.row, **changes)
+        if update.metrics:
+            self.row = replace(self.row, **self._trend())
+        if not self.row.active:
+            self.row = replace(self.row, seconds_left=None)
+        return self.row
+
+    def _trend(self) -> dict[str, Any]:
+        if len(self._recent) < 2:
+            return {}
+        (t0, s0, l0), (t1, s1, l1) = self._recent[0], self._recent[-1]
+        left = None
+        if self.row.total_steps and s1 > s0:
+            left = max(0.0, (self.row.total_steps - s1) * (t1 - t0) / (s1 - s0))
+        return {"fallen": l0 - l1, "seconds_left": left}
+
+
+class _Watched:
+    """One run that is being watched: active ones through a follower, ended ones by the time of their state file."""
+
+    def __init__(self, run: Run) -> None:
+        from ..core.runs.follow import Follower
+
+        self.run = run
+        request = run.spec.request
+        self.tracker = Tracker(
+            RunRow(
+                id=run.id, kind=run.spec.kind, name=run.spec.name, model=str(request.get("model", "")), created=run.spec.created,
+                method=str(request.get("method", "")),
+            )
+        )  # fmt: skip
+        self._follower = Follower(run, log_tail=0)
+        self._stamp = 0
+        self.look()
+
+    def look(self) -> RunRow:
+        """The row as it is now; costs one `stat` for a run that has ended."""
+        row = self.tracker.row
+        if self._stamp and not row.active:
+            stamp = _stamp(self.run.dir / "state.json")
+            if stamp == self._stamp:
+                return row
+        self._stamp = _stamp(self.run.dir / "state.json")
+        row = self.tracker.take(self._follower.poll())
+        if not row.active:
+            row = self.tracker.row = replace(row, **self._ending())
+        return row
+
+    def _ending(self) -> dict[str, Any]:
+        """What only the result knows."""
+        ended = self.run.result()
+        facts = ended.result if ended else {}
+        evaluation = facts.get("eval") or {}
+        return {
+            "result": str(facts.get("adapter") or facts.get("out") or facts.get("path") or ""),
+            "eval_loss": evaluation.get("loss", self.tracker.row.eval_loss),
+            "base_loss": (facts.get("base_eval") or {}).get("loss"),
+        }
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return -1
+
+
+class RunWatcher:
+    """The thread. ``post`` and ``post_devices`` are called in it, and only when there is something new."""
+
+    def __init__(
+        self, home: Home, post: Callable[[tuple[RunRow, ...]], object], post_devices: Callable[[tuple[Device, ...]], object] | None = None
+    ) -> None:
+        self.home = home
+        self._post, self._post_devices = post, post_devices
+        self._wake = threading.Event()
+        self._ended = False
+        self._thread: threading.Thread | None = None
+        self._watched: dict[str, _Watched] = {}
+        self._rows: tuple[RunRow, ...] | None = None
+        self._devices: tuple[Device, ...] | None = None
+
+    def start(self) -> None:
+        """Begin; a daemon thread, so that it never delays leaving."""
+        self._thread = threading.Thread(target=self._loop, name="run-watcher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End at the next chance."""
+        self._ended = True
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    def _loop(self) -> None:
+        refreshed = sampled = 0.0
+        while not self._ended:
+            rows = self.look()
+            busy = any(row.active for row in rows)
+            now = time.monotonic()
+            if self._post_devices is not None and (not sampled or (busy and now - sampled >= DEVICE_SECONDS)):
+                self._sample()
+                sampled = time.monotonic()
+            if (busy or not refreshed) and now - refreshed >= REFRESH_SECONDS:
+                self._make_true()
+                refreshed = time.monotonic()
+            self._wake.wait(ACTIVE_SECONDS if busy else IDLE_SECONDS)
+            self._wake.clear()
+
+    def look(self) -> tuple[RunRow, ...]:
+        """Read what is new; posts and returns the rows."""
+        found = self._run_ids()
+        for gone in self._watched.keys() - set(found):
+            del self._watched[gone]
+        rows = []
+        for run_id in found:
+            watched = self._watched.get(run_id) or self._open(run_id)
+            if watched is not None:
+                rows.append(watched.look())
+        shown = tuple(rows)
+        if shown != self._rows and not self._ended:
+            self._rows = shown
+            self._post(shown)
+        return shown
+
+    def _run_ids(self) -> list[str]:
+        try:
+            return sorted((entry.name for entry in os.scandir(self.home.runs) if not entry.name.startswith(".")), reverse=True)
+        except FileNotFoundError:
+            return []
+
+    def _open(self, run_id: str) -> _Watched | None:
+        from ..core.errors import FineTUIError
+        from ..core.runs.store import RunStore
+
+        try:
+            watched = _Watched(RunStore(self.home).get(run_id))
+        except (FineTUIError, OSError):  # a folder that is no run, or no run yet: looked at again next time
+            return None
+        self._watched[run_id] = watched
+        return watched
+
+    def _make_true(self) -> None:
+        """Adopt runs whose supervisor died, mark those that are gone."""
+        from ..core.errors import FineTUIError
+        from ..core.runs.adopt import refresh
+
+        for watched in list(self._watched.values()):
+            if watched.tracker.row.active:
+                try:
+                    refresh(watched.run)
+                except (FineTUIError, OSError):  # it keeps its last word; the next look tries again
+                    continue
+
+    def _sample(self) -> None:
+        from ..core.devices import sample
+
+        devices = tuple(sample())
+        if devices != self._devices and self._post_devices is not None and not self._ended:
+            self._devices = devices
+            self._post_devices(devices)

@@ -1,0 +1,106 @@
+"""The first and the last line of the screen: where one is, and which keys do something here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len
+from textual.content import Content
+from textual.widgets import Input, Static
+
+from ..actions import Acting, Action, by_id, key_label, of_scope
+
+if TYPE_CHECKING:
+    from ..app import FineTuiApp
+
+VIEWS = ("app.home", "app.catalog", "app.chat", "app.doctor")
+
+
+class TopBar(Static):
+    """Name, views with their numbers, and the machine at the right."""
+
+    if TYPE_CHECKING:
+        app: FineTuiApp  # type: ignore[assignment]
+
+    DEFAULT_CSS = "TopBar { dock: top; height: 1; padding: 0 1; color: $muted; }"
+
+    def on_mount(self) -> None:
+        """First drawing."""
+        self.show()
+
+    def on_resize(self) -> None:
+        """The machine stays at the right edge."""
+        self.show()
+
+    def show(self) -> None:
+        """Draw: the current view is bold, underlined and in the accent colour."""
+        left: list[Any] = [("FineTUI", "bold $accent"), "  "]
+        for identifier in VIEWS:
+            action = by_id(identifier)
+            here = self.app.current_view == action.name
+            label = Content(f"{key_label(action.keys)} {action.title}")
+            style = "bold underline $foreground" if here else "$muted"
+            left += [label.stylize(style).stylize(f"@click=app.act('{identifier}')"), "  "]
+        start = Content.assemble(*left)
+        machine = self.app.machine_line
+        room = self.size.width - 2 - start.cell_length - cell_len(machine)
+        self.update(Content.assemble(start, " " * room, (machine, "$faint")) if room > 0 else start)
+
+
+class KeyBar(Static):
+    """Keys of the screen in the order of the registry, Help and Quit first; grey where something speaks against it."""
+
+    if TYPE_CHECKING:
+        app: FineTuiApp  # type: ignore[assignment]
+
+    DEFAULT_CSS = "KeyBar { dock: bottom; height: 1; padding: 0 1; }"
+
+    def __init__(self, scope: str, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.scope = scope
+        self._shown: Content | None = None
+
+    def on_mount(self) -> None:
+        """First drawing."""
+        self.show()
+
+    def on_resize(self) -> None:
+        """More or fewer keys fit."""
+        self._shown = None
+        self.show()
+
+    def show(self) -> None:
+        """Draw the keys that fit."""
+        parts: list[Any] = []
+        used = 0
+        typing = isinstance(self.screen.focused, Input)
+        for action in self._actions():
+            key = _usable_key(action, typing)
+            if not key:
+                continue
+            width = cell_len(key) + len(action.title) + 3
+            if used + width > self.size.width - 1:
+                break
+            used += width
+            owner = self.app if action.scope == "app" else self.screen
+            off = isinstance(owner, Acting) and owner.why_not(action.name)
+            click = f"@click={'app' if action.scope == 'app' else 'screen'}.act('{action.id}')"
+            entry = Content.assemble((key, "$faint" if off else "bold $accent"), (f" {action.title}", "$faint" if off else "$muted"))
+            parts += [entry.stylize(click), "  "]
+        shown = Content.assemble(*parts)
+        if shown != self._shown:
+            self._shown = shown
+            self.update(shown)
+
+    def _actions(self) -> list[Action]:
+        general = [by_id("app.help"), by_id("app.quit")]
+        return [*general, *(a for a in of_scope(self.scope) if a.footer), by_id("app.palette")]
+
+
+def _usable_key(action: Action, typing: bool) -> str:
+    """The first key of an action that is not taken by a text input in focus."""
+    for key in action.keys.split(","):
+        printable = len(key) == 1 or key in ("question_mark", "colon", "slash", "space")
+        if key and not (typing and printable):
+            return key_label(key)
+    return ""

@@ -1,0 +1,177 @@
+"""Curves as braille cells: decimation to the pixels there are, moving average, ticks at round numbers. No Textual here.
+
+A terminal cell holds 2 × 4 dots. Of a series with more points than dot columns the minimum and maximum of each column are
+drawn, so that no spike is lost; the moving average is one dot a column, joined vertically.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+_BITS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+"""Bit of the dot in (row, column) of a braille cell (Unicode block U+2800)."""
+
+
+@dataclass
+class Series:
+    """Points to draw, ``xs`` ascending.
+
+    Attributes:
+        layer: name of the style it is drawn in.
+        kind: ``range`` (minimum to maximum of each column), ``line`` (joined dots), ``points`` (one sign a point).
+    """
+
+    layer: str
+    kind: str
+    xs: list[float] = field(default_factory=list)
+    ys: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The rectangle of values that is drawn."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+
+class Canvas:
+    """``width`` × ``height`` cells, each with dots and the layer drawn last in it (later layers hide earlier ones)."""
+
+    def __init__(self, width: int, height: int, braille: bool = True) -> None:
+        self.width, self.height = width, height
+        self.dots = [[0] * width for _ in range(height)]
+        self.layers: list[list[str]] = [[""] * width for _ in range(height)]
+        self.signs: list[list[str]] = [[""] * width for _ in range(height)]
+        self.braille = braille
+
+    def dot(self, x: int, y: int, layer: str) -> None:
+        """Set the dot in dot column ``x`` (0 left) and dot row ``y`` (0 top)."""
+        column, row = x >> 1, y >> 2
+        if self.layers[row][column] != layer:
+            self.layers[row][column] = layer
+            self.dots[row][column] = 0
+        self.dots[row][column] |= _BITS[y & 3][x & 1]
+
+    def span(self, x: int, top: int, bottom: int, layer: str) -> None:
+        """Set the dots of one dot column between two dot rows, both included."""
+        for y in range(top, bottom + 1):
+            self.dot(x, y, layer)
+
+    def sign(self, x: int, y: int, sign: str, layer: str) -> None:
+        """Put a character over the cell that holds a dot."""
+        self.signs[y >> 2][x >> 1] = sign
+        self.layers[y >> 2][x >> 1] = layer
+
+    def row(self, y: int) -> list[tuple[str, str]]:
+        """Row ``y`` as (text, layer) runs; the layer of blank cells is empty."""
+        runs: list[tuple[str, str]] = []
+        for column in range(self.width):
+            sign, dots = self.signs[y][column], self.dots[y][column]
+            text = sign or (_cell(dots, self.braille) if dots else " ")
+            layer = self.layers[y][column] if text != " " else ""
+            if runs and runs[-1][1] == layer:
+                runs[-1] = (runs[-1][0] + text, layer)
+            else:
+                runs.append((text, layer))
+        return runs
+
+
+def _cell(dots: int, braille: bool) -> str:
+    if braille:
+        return chr(0x2800 + dots)
+    upper, lower = dots & 0b00011011, dots & 0b11100100
+    return ":" if upper and lower else ("'" if upper else ".")
+
+
+def columns(xs: Sequence[float], ys: Sequence[float], window: Window, count: int) -> list[tuple[float, float] | None]:
+    """Minimum and maximum of ``ys`` in each of ``count`` equal columns of the window; ``None`` where no finite point lies."""
+    lows = [math.inf] * count
+    highs = [-math.inf] * count
+    scale = (count - 1) / ((window.x_high - window.x_low) or 1.0)
+    first, last, start = window.x_low, window.x_high, 0.5 - window.x_low * scale
+    for x, y in zip(xs, ys):
+        if first <= x <= last and y - y == 0.0:
+            column = int(x * scale + start)
+            if y < lows[column]:
+                lows[column] = y
+            if y > highs[column]:
+                highs[column] = y
+    return [(low, high) if low <= high else None for low, high in zip(lows, highs)]
+
+
+def draw(canvas: Canvas, series: Series, window: Window, point: str) -> None:
+    """Draw one series into the canvas."""
+    wide, tall = canvas.width * 2, canvas.height * 4
+    scale = (tall - 1) / ((window.y_high - window.y_low) or 1.0)
+
+    def row(value: float) -> int:
+        return min(tall - 1, max(0, round((window.y_high - value) * scale)))
+
+    found = columns(series.xs, series.ys, window, wide)
+    previous: tuple[int, int] | None = None
+    for x, extent in enumerate(found):
+        if extent is None:
+            continue
+        top, bottom = row(extent[1]), row(extent[0])
+        if series.kind == "points":
+            canvas.sign(x, (top + bottom) // 2, point, series.layer)
+        elif series.kind == "line" or len(series.xs) <= wide:
+            middle = (top + bottom) // 2
+            if previous is not None:
+                _join(canvas, previous, (x, middle), series.layer)
+            else:
+                canvas.dot(x, middle, series.layer)
+            previous = (x, middle)
+        else:
+            canvas.span(x, top, bottom, series.layer)
+
+
+def _join(canvas: Canvas, start: tuple[int, int], end: tuple[int, int], layer: str) -> None:
+    (x0, y0), (x1, y1) = start, end
+    steps = max(abs(x1 - x0), abs(y1 - y0), 1)
+    for step in range(1, steps + 1):
+        canvas.dot(round(x0 + (x1 - x0) * step / steps), round(y0 + (y1 - y0) * step / steps), layer)
+
+
+class MovingAverage:
+    """Bias-corrected exponential moving average that takes points as they come (the smoothing TensorBoard shows)."""
+
+    def __init__(self, weight: float = 0.9) -> None:
+        self.weight = weight
+        self._sum = 0.0
+        self._norm = 0.0
+
+    def add(self, value: float) -> float:
+        """The average after one more value; a value that is not finite leaves it as it is."""
+        if math.isfinite(value):
+            self._sum = self.weight * self._sum + (1 - self.weight) * value
+            self._norm = self.weight * self._norm + (1 - self.weight)
+        return self._sum / self._norm if self._norm else math.nan
+
+
+def ticks(low: float, high: float, count: int) -> list[float]:
+    """At most ``count`` + 1 round numbers (1, 2 or 5 times a power of ten apart) between ``low`` and ``high``."""
+    if not (math.isfinite(low) and math.isfinite(high)) or high <= low or count < 1:
+        return [low] if math.isfinite(low) else []
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    found = []
+    while first * step <= high + step * 1e-9:
+        found.append(first * step)
+        first += 1
+    return found
+
+
+def tick_label(value: float, step: float) -> str:
+    """A tick's value with just the places its step needs; thousands as ``k``."""
+    if step >= 1000 and value % 1000 == 0 and value:
+        return f"{value / 1000:g}k"
+    places = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
+    return f"{value:.{places}f}" if places <= 6 else f"{value:.1e}"

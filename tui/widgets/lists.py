@@ -1,0 +1,80 @@
+"""A list of lines with the keys that terminal users expect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from ..actions import Acting, bindings
+
+
+class Lines(Acting, OptionList):
+    """An option list that is updated in place: lines keep their identity by id, only the different ones are drawn again."""
+
+    BINDINGS = bindings("list")
+    DEFAULT_CSS = """
+    Lines, Lines:focus {
+        border: none; padding: 0; background: transparent; height: 1fr; scrollbar-size-vertical: 1; background-tint: transparent;
+        & > .option-list--option { padding: 0 1; }
+        & > .option-list--option-disabled { color: $muted; text-style: none; }
+    }
+    Lines > .option-list--option-highlighted { background: transparent; color: $foreground; text-style: none; }
+    Lines:focus > .option-list--option-highlighted { background: $chosen; color: $foreground; text-style: none; }
+    Lines > .option-list--option-hover { background: transparent; }
+    """
+
+    def show(self, lines: Sequence[tuple[str, Content | str, bool]]) -> None:
+        """Show ``(id, text, can be chosen)`` lines; the cursor stays on its line."""
+        ids = [identifier for identifier, _, _ in lines]
+        if ids == [option.id for option in self.options] and all(
+            self.get_option(identifier).disabled is not enabled for identifier, _, enabled in lines
+        ):
+            for identifier, text, _ in lines:
+                if self.get_option(identifier).prompt != text:
+                    self.replace_option_prompt(identifier, text)
+            return
+        chosen = self.chosen
+        offset = self.scroll_offset
+        self.clear_options()
+        self.add_options([Option(text, id=identifier, disabled=not enabled) for identifier, text, enabled in lines])
+        places = [i for i, (_, _, enabled) in enumerate(lines) if enabled]
+        if chosen in ids and ids.index(chosen) in places:
+            self.highlighted = ids.index(chosen)
+            self.scroll_to(y=offset.y, animate=False)
+        elif places:
+            self.highlighted = places[0]
+
+    @property
+    def chosen(self) -> str:
+        """Id of the line under the cursor; empty where there is none."""
+        option = self.highlighted_option
+        return (option.id or "") if option is not None else ""
+
+    def choose(self, identifier: str) -> None:
+        """Put the cursor on a line."""
+        self.highlighted = self.get_option_index(identifier)
+
+    def do_down(self) -> None:
+        self.action_cursor_down()
+
+    def do_up(self) -> None:
+        self.action_cursor_up()
+
+    def do_first(self) -> None:
+        self.action_first()
+
+    def do_last(self) -> None:
+        self.action_last()
+
+    def do_half_down(self) -> None:
+        self.action_page_down()
+
+    def do_half_up(self) -> None:
+        self.action_page_up()
+
+    def do_mark(self) -> None:
+        """Space: the same as enter, unless the owner of the list marks lines."""
+        self.action_select()

@@ -1,0 +1,142 @@
+"""The loss curve: raw values faint, their moving average over them, evaluations as points, axes with round numbers."""
+
+from __future__ import annotations
+
+import math
+
+from rich.segment import Segment
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from ..glyphs import UNICODE, Glyphs
+from .braille import Canvas, MovingAverage, Series, Window, draw, tick_label, ticks
+
+
+class LossPlot(Widget):
+    """Training loss, its moving average and the evaluation loss over steps.
+
+    `add` takes points as they come; `show` redraws the lines that changed. The owner calls `show` at most twice a second.
+    """
+
+    COMPONENT_CLASSES = {"plot--raw", "plot--mean", "plot--eval", "plot--axis", "plot--label"}
+    DEFAULT_CSS = """
+    LossPlot {
+        height: 1fr; min-height: 4;
+        & > .plot--raw { color: $faint; }
+        & > .plot--mean { color: $accent; }
+        & > .plot--eval { color: $warning; text-style: bold; }
+        & > .plot--axis { color: $rule; }
+        & > .plot--label { color: $muted; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None, glyphs: Glyphs = UNICODE) -> None:
+        super().__init__(id=id)
+        self.glyphs = glyphs
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every point."""
+        self.raw = Series("raw", "range")
+        self.mean = Series("mean", "line")
+        self.evaluations = Series("eval", "points")
+        self._average = MovingAverage()
+        self._rows: list[list[tuple[str, str]]] = []
+
+    def add(self, step: float, loss: float) -> None:
+        """One training loss."""
+        self.raw.xs.append(step)
+        self.raw.ys.append(loss)
+        self.mean.xs.append(step)
+        self.mean.ys.append(self._average.add(loss))
+
+    def add_evaluation(self, step: float, loss: float) -> None:
+        """One evaluation loss."""
+        self.evaluations.xs.append(step)
+        self.evaluations.ys.append(loss)
+
+    def window(self) -> Window | None:
+        """The values shown: all of them, with a little room above and below; ``None`` before the first finite point."""
+        ys = [y for series in (self.raw, self.evaluations) for y in series.ys if math.isfinite(y)]
+        xs = self.raw.xs + self.evaluations.xs
+        if not ys:
+            return None
+        low, high = min(ys), max(ys)
+        room = (high - low) * 0.04 or abs(high) * 0.05 or 0.5
+        first, last = min(xs), max(xs)
+        return Window(first, max(last, first + 10), low - room, high + room)
+
+    def show(self) -> None:
+        """Draw again; only the lines that differ from the last drawing are sent to the terminal."""
+        rows = self._draw(self.size.width, self.size.height)
+        if len(rows) != len(self._rows):
+            self._rows = rows
+            self.refresh()
+            return
+        changed = [Region(0, y, self.size.width, 1) for y, row in enumerate(rows) if row != self._rows[y]]
+        self._rows = rows
+        if changed:
+            self.refresh(*changed)
+
+    def on_resize(self) -> None:
+        """The grid depends on the size."""
+        self._rows = self._draw(self.size.width, self.size.height)
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the drawing."""
+        if y >= len(self._rows):
+            return Strip.blank(self.size.width, self.rich_style)
+        base = self.rich_style
+        segments = [
+            Segment(text, base + self.get_component_rich_style(f"plot--{layer}", partial=True) if layer else base)
+            for text, layer in self._rows[y]
+        ]
+        return Strip(segments).adjust_cell_length(self.size.width, base)
+
+    def _draw(self, width: int, height: int) -> list[list[tuple[str, str]]]:
+        window = self.window()
+        if width < 16 or height < 4:
+            return []
+        if window is None:
+            return [[("", "")]] * (height // 2) + [[(" " * max(0, width // 2 - 12) + "waiting for the first step", "label")]]
+        marks = ticks(window.y_low, window.y_high, max(1, (height - 2) // 3))
+        step = marks[1] - marks[0] if len(marks) > 1 else 1.0
+        labels = [tick_label(mark, step) for mark in marks]
+        gutter = max((len(label) for label in labels), default=1) + 1
+        canvas = Canvas(width - gutter - 2, height - 2, self.glyphs.braille)
+        for series in (self.raw, self.mean, self.evaluations):
+            draw(canvas, series, window, self.glyphs.point)
+        at = {self._row_of(mark, window, height - 2): label for mark, label in zip(marks, labels)}
+        rows: list[list[tuple[str, str]]] = []
+        for y in range(height - 2):
+            label = at.get(y, "")
+            axis = self.glyphs.axis if label else self.glyphs.axis_line
+            rows.append([(label.rjust(gutter), "label"), (axis, "axis"), *canvas.row(y)])
+        return [*rows, *self._x_axis(window, gutter, canvas.width)]
+
+    @staticmethod
+    def _row_of(value: float, window: Window, height: int) -> int:
+        share = (window.y_high - value) / ((window.y_high - window.y_low) or 1.0)
+        return round(share * (height * 4 - 1)) // 4
+
+    def _x_axis(self, window: Window, gutter: int, width: int) -> list[list[tuple[str, str]]]:
+        marks = ticks(window.x_low, window.x_high, max(1, width // 14))
+        step = marks[1] - marks[0] if len(marks) > 1 else 1.0
+        line = [self.glyphs.rule] * width
+        below = [" "] * width
+        for mark in marks:
+            at = round((mark - window.x_low) / ((window.x_high - window.x_low) or 1.0) * (width - 1))
+            label = tick_label(mark, step)
+            start = min(max(0, at - len(label) // 2), width - len(label))
+            if all(cell == " " for cell in below[max(0, start - 1) : start + len(label) + 1]):
+                line[at] = self.glyphs.tick
+                below[start : start + len(label)] = label
+        word = "step"
+        if below[-len(word) - 1 :] == [" "] * (len(word) + 1):
+            below[-len(word) :] = word
+        return [
+            [(" " * gutter, ""), (self.glyphs.corner + "".join(line), "axis")],
+            [(" " * (gutter + 1) + "".join(below), "label")],
+        ]
