@@ -1,0 +1,198 @@
+"""Every bad input gets a clear error, its exit code, and leaves nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support.cli import finetui, ok, refused, wait
+from support.models import tiny_model
+
+ROWS = [{"instruction": f"say {word}", "input": "", "output": f"{word}!"} for word in "one two three four five six seven eight".split()]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tiny_model(tmp_path / "base", "qwen2")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tmp_path: Path):
+    """After each refusal the home has no result, not even half of one."""
+    yield
+    home = tmp_path / "home"
+    left = [path for folder in ("adapters", "models") for path in (home / folder).glob("*") if (home / folder).exists()]
+    assert [path for path in left if path.name != "kept"] == []
+
+
+def train(*arguments: object, model: Path, data: Path) -> tuple[object, ...]:
+    return ("train", "--model", model, "--data", data, "--method", "lora", "--set", "max_steps=1", "--detach", *arguments)
+
+
+def test_missing_weights(base: Path, data: Path) -> None:
+    (base / "model.safetensors").unlink()
+    refused(*train(model=base, data=data), code=3, says="model.safetensors")
+
+
+def test_truncated_safetensors(base: Path, data: Path) -> None:
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    refused(*train(model=base, data=data), code=4, says=str(weights))
+
+
+def test_garbage_safetensors(base: Path, data: Path) -> None:
+    (base / "model.safetensors").write_bytes(b"not a safetensors file at all, but long enough to look like one")
+    refused(*train(model=base, data=data), code=4, says="model.safetensors")
+
+
+def test_pickle_weights(base: Path, data: Path) -> None:
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    done = refused(*train(model=base, data=data), code=4, says="pytorch_model.bin")
+    assert json.loads(done.out)["error"]["kind"] == "unsafe"
+
+
+def test_no_tokenizer(base: Path, data: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (base / name).unlink(missing_ok=True)
+    refused(*train(model=base, data=data), code=4, says="no tokenizer")
+
+
+def test_broken_config(base: Path, data: Path) -> None:
+    (base / "config.json").write_text('{"model_type": ')
+    refused(*train(model=base, data=data), code=4, says="config.json")
+
+
+def test_malformed_jsonl_names_file_and_line(base: Path, data: Path) -> None:
+    lines = data.read_text().splitlines()
+    lines[4] = lines[4][:-5]
+    data.write_text("\n".join(lines))
+    refused(*train(model=base, data=data), code=2, says=f"{data}:5")
+    check = finetui("data", "check", data, "--json")
+    assert check.code == 2
+    assert check.json["problems"][0]["source"].endswith("data.jsonl:5")
+
+
+def test_wrong_columns(base: Path, data: Path) -> None:
+    data.write_text(json.dumps({"instuction": "x", "reply": "y"}) + "\n")
+    refused(*train(model=base, data=data), code=2, says="instuction")
+
+
+def test_empty_dataset(base: Path, data: Path) -> None:
+    data.write_text("")
+    refused(*train(model=base, data=data), code=2, says="empty")
+
+
+def test_missing_data(base: Path, tmp_path: Path) -> None:
+    refused(*train(model=base, data=tmp_path / "nowhere.jsonl"), code=3, says="nowhere.jsonl")
+
+
+def test_unknown_model(data: Path) -> None:
+    refused(*train(model=Path("finetui-mni"), data=data), code=3, says="finetui-mini")
+
+
+def test_unknown_method(base: Path, data: Path) -> None:
+    refused("train", "--model", base, "--data", data, "--method", "lorra", "--detach", code=3, says="'lora'")
+
+
+def test_unknown_option(base: Path, data: Path) -> None:
+    refused(*train("--set", "lora_alhpa=3", model=base, data=data), code=2, says="'lora_alpha'")
+
+
+def test_option_out_of_range(base: Path, data: Path) -> None:
+    refused(*train("--set", "r=0", model=base, data=data), code=2, says="below its minimum")
+
+
+def test_name_taken(base: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "home" / "adapters" / "kept").mkdir(parents=True)
+    refused(*train("--name", "kept", model=base, data=data), code=4, says="'kept' is taken")
+
+
+def test_adapter_of_another_base(base: Path, data: Path, tmp_path: Path) -> None:
+    row = wait(ok(*train("--name", "kept", model=base, data=data))["run"])
+    assert row["state"] == "succeeded", row["error"]
+    other = tiny_model(tmp_path / "other", "qwen2", seed=1)
+    out = tmp_path / "merged"
+    for command in (
+        ("generate", "--model", other, "--adapter", "kept", "--prompt", "x"),
+        ("eval", "--model", other, "--adapter", "kept", "--data", data),
+        ("merge", "--model", other, "--adapter", "kept", "--out", out),
+    ):
+        done = refused(*command, code=4, says="kept")
+        assert json.loads(done.out)["error"]["kind"] == "incompatible"
+    assert not out.exists()
+
+
+def test_import_of_a_pickle_adapter(tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "base_model_name_or_path": "x"}')
+    (folder / "adapter_model.bin").write_bytes(b"\x80\x04.")
+    refused("adapters", "import", folder, code=4, says="adapter_model.bin")
+
+
+def test_does_not_fit(data: Path) -> None:
+    done = finetui("plan", "--model", "finetui-mini", "--method", "full", "--memory", "1MB", "--json")
+    assert done.code == 0 and done.json["fits"] is False and done.json["advice"]
+
+
+def test_launching_what_cannot_fit_is_refused(base: Path, data: Path) -> None:
+    """A model whose configuration asks for more memory than any machine of today has."""
+    config = json.loads((base / "config.json").read_text())
+    done = refused(
+        *train("--set", "per_device_train_batch_size=4000000", "--set", "max_length=100000", model=base, data=data), code=4, says="fit"
+    )
+    assert json.loads(done.out)["error"]["kind"] == "does_not_fit"
+    assert config["model_type"] == "qwen2"
+
+
+def test_usage_errors_of_the_command_line(tmp_path: Path) -> None:
+    refused("trian", code=2, says="'train'")
+    refused("train", "--modle", "x", code=2, says="--model")
+    refused("runs", "show", "NOPE", code=3, says="no run")
+    bad = tmp_path / "bad.toml"
+    bad.write_text("model = \n")
+    refused("train", "-c", bad, code=2, says="line 1")
+    bad.write_text('modle = "x"\n')
+    refused("train", "-c", bad, code=2, says="'model'")
+
+
+def test_questions_are_refused_without_a_terminal(tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "adapters" / "kept"
+    folder.mkdir(parents=True)
+    refused("adapters", "remove", "kept", code=2, says="--yes")
+    shutil.rmtree(folder)
+
+
+def test_no_space_while_saving(base: Path, data: Path, tmp_path: Path) -> None:
+    """A home on a tiny file system: the run fails with the disk's error and publishes nothing."""
+    import os
+    import subprocess
+
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        done = ok(*train("--name", "big", "--set", "r=256", model=base, data=data), "--home", disk)
+        row = {"state": "starting"}
+        import time
+
+        deadline = time.monotonic() + 120
+        while row["state"] in ("queued", "starting", "running") and time.monotonic() < deadline:
+            row = ok("runs", "show", done["run"], "--home", disk)
+            time.sleep(0.3)
+        assert row["state"] == "failed"
+        assert row["error"]["kind"] == "disk", row["error"]
+        assert list((disk / "adapters").iterdir()) == []
+        assert finetui("runs", "logs", done["run"], "--home", disk).out
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
