@@ -1,0 +1,116 @@
+"""The model card: a ``README.md`` whose YAML front matter the Hub indexes and whose text a person can use."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.catalog.entries import AdapterEntry
+from ..core.catalog.manifest import Manifest
+
+_PIPELINES = {"seq-cls": "text-classification"}
+_SHOWN_METRICS = ("eval_loss", "perplexity", "accuracy", "f1", "loss", "tokens", "steps", "trainable_parameters", "total_parameters")
+_INDEXED_METRICS = ("eval_loss", "perplexity", "accuracy", "f1")
+
+
+def model_card(entry: AdapterEntry, manifest: Manifest, repo: str, base_id: str) -> str:
+    """The card of an adapter.
+
+    Args:
+        manifest: as it will be published, without paths of this machine.
+        base_id: the base's Hub id; empty: the base is named in words only.
+    """
+    name = repo.rsplit("/", 1)[-1]
+    parts = [
+        _front_matter(entry, manifest, name, base_id),
+        f"# {name}",
+        _what(entry, manifest, base_id),
+        "## How to load it\n\n" + _snippet(entry, repo, base_id, manifest.base.name),
+        "## How it was trained\n\n" + _table("option", _options(manifest)),
+    ]
+    figures = finite(manifest.metrics)
+    if figures:
+        shown = {key: figures[key] for key in _SHOWN_METRICS if key in figures}
+        parts.append("## Figures\n\n" + _table("metric", shown or figures))
+    parts.append(_limits(entry))
+    return "\n\n".join(parts) + "\n"
+
+
+def finite(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers among ``metrics`` that are finite: the Hub refuses cards with others."""
+    numbers = {key: value for key, value in metrics.items() if isinstance(value, (int, float)) and not isinstance(value, bool)}
+    return {key: value for key, value in numbers.items() if math.isfinite(value)}
+
+
+def _front_matter(entry: AdapterEntry, manifest: Manifest, name: str, base_id: str) -> str:
+    """YAML between dashes; values are written as JSON, which YAML contains."""
+    is_model = entry.peft_type == ""
+    pipeline = _PIPELINES.get(entry.task, "text-generation")
+    fields: dict[str, Any] = {}
+    if base_id:
+        fields |= {"base_model": base_id, "base_model_relation": "finetune" if is_model else "adapter"}
+    fields |= {"library_name": "transformers" if is_model else "peft", "pipeline_tag": pipeline}
+    tags = [*([f"base_model:adapter:{base_id}"] if base_id and not is_model else []), entry.method, "finetui", *entry.tags]
+    fields["tags"] = list(dict.fromkeys(tag for tag in tags if tag))
+    results = {key: value for key, value in finite(manifest.metrics).items() if key in _INDEXED_METRICS}
+    if results:
+        dataset = {"name": ", ".join(manifest.data.files) or "unnamed", "type": "custom"}
+        measured = [{"type": key, "value": value} for key, value in results.items()]
+        fields["model-index"] = [{"name": name, "results": [{"task": {"type": pipeline}, "dataset": dataset, "metrics": measured}]}]
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _what(entry: AdapterEntry, manifest: Manifest, base_id: str) -> str:
+    base = f"[{base_id}](https://huggingface.co/{base_id})" if base_id else f"`{manifest.base.name or 'an unnamed base model'}`"
+    kind = "fine-tune" if entry.peft_type == "" else f"adapter ({entry.peft_type})"
+    text = f"A `{entry.method}` {kind} of {base}, {entry.parameters:,} parameters, made with FineTUI."
+    if manifest.base.digest:
+        text += f" The base's weight files have the sha256 digest `{manifest.base.digest}`"
+        text += f" (revision `{manifest.base.revision}`)." if manifest.base.revision else "."
+    return text
+
+
+def _snippet(entry: AdapterEntry, repo: str, base_id: str, base_name: str) -> str:
+    head = "SequenceClassification" if entry.task == "seq-cls" else "CausalLM"
+    if entry.peft_type == "":
+        lines = [f"from transformers import AutoModelFor{head}, AutoTokenizer", "", f'model = AutoModelFor{head}.from_pretrained("{repo}")',
+                 f'tokenizer = AutoTokenizer.from_pretrained("{repo}")']  # fmt: skip
+    else:
+        base = base_id or f"path/to/{base_name or 'the-base'}"
+        lines = ["from peft import PeftModel", f"from transformers import AutoModelFor{head}, AutoTokenizer", "",
+                 f'base = AutoModelFor{head}.from_pretrained("{base}")', f'model = PeftModel.from_pretrained(base, "{repo}")',
+                 f'tokenizer = AutoTokenizer.from_pretrained("{base}")']  # fmt: skip
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _options(manifest: Manifest) -> dict[str, Any]:
+    rows: dict[str, Any] = {"method": manifest.method, **manifest.method_options, **manifest.training_options, "seed": manifest.seed}
+    if manifest.data.files:
+        rows["data"] = ", ".join(manifest.data.files)
+    if manifest.data.rows:
+        rows["rows"] = manifest.data.rows
+    if manifest.data.digest:
+        rows["data sha256"] = manifest.data.digest
+    return rows | {f"{package} version": version for package, version in manifest.versions.items()}
+
+
+def _table(what: str, rows: Mapping[str, Any]) -> str:
+    return "\n".join([f"| {what} | value |", "| --- | --- |", *(f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items())])
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _limits(entry: AdapterEntry) -> str:
+    adapter = "It works with its own base model only, and inherits that model's licence, limits and biases. "
+    model = "It inherits the licence, limits and biases of the model it was made from. "
+    return (
+        "## Limits\n\n"
+        + (model if entry.peft_type == "" else adapter)
+        + "The figures above are from the evaluation rows of its own training data."
+    )
