@@ -69,7 +69,7 @@ class WorkerSession:
         """Whether the worker can take requests."""
         return not self._closed and self._process.poll() is None
 
-    def call(self, op: str, **arguments: Any) -> dict[str, Any]:
+    def call(self, op: str, **arguments: Any) -> Any:
         """Ask for ``op`` and wait for its result; chunks on the way are dropped.
 
         Raises:
