@@ -119,7 +119,11 @@ class Conversation:
             self._compare(rest)
         elif word == "/adapters":
             rows = [{"name": one.name, "bytes": size(one.bytes), "active": one.name == self.adapter} for one in self.playground.adapters]
-            table(rows, [("name", "adapter"), ("bytes", "memory>"), ("active", "in use")], empty="no adapters are loaded: /swap NAME loads one")
+            table(
+                rows,
+                [("name", "adapter"), ("bytes", "memory>"), ("active", "in use")],
+                empty="no adapters are loaded: /swap NAME loads one",
+            )
         elif word == "/reset":
             self.turns.clear()
         elif word == "/help":

@@ -106,6 +106,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         return report(WorkFailed(f"{error.filename or 'operating system'}: {error.strerror or error}"), as_json=as_json)
+    except Exception as error:
+        if os.environ.get("FINETUI_DEBUG") == "1":
+            raise
+        bug = WorkFailed(f"a bug in FineTUI: {type(error).__name__}: {error}", "FINETUI_DEBUG=1 shows the traceback; please report it")
+        return report(bug, as_json=as_json)
 
 
 def _usage(error: click.UsageError) -> UsageError:

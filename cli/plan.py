@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -45,7 +46,7 @@ def plan(
     """Peak memory by part, what fits, and what would."""
     from ..core.devices import select
 
-    folder = app.catalog.model_folder(model)
+    folder = Path(app.catalog.model(model).path)
     known: dict[str, Any] = {
         "task": task,
         "memory_bytes": parse_size(memory) if memory else None,
