@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from ..errors import Incompatible, UsageError, closest
+from ..fsio import write_json
+from .tensorfiles import save_tensors
 
 ADAPTER = "default"
 """Name of the adapter inside a model that trains; it does not appear in saved files."""
@@ -71,17 +72,16 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     unchanged base: ``B A - B0 A0 = [B, -B0] [A; A0]``.
     """
     config = model.peft_config[ADAPTER]
-    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in _adapter_tensors(model).items()}
+    tensors = {name: tensor.detach().to("cpu") for name, tensor in _adapter_tensors(model).items()}
     values = config.to_dict()
     if _mutates_base(config):
         tensors = _as_difference(tensors, model.initial_adapter)  # pyright: ignore[reportArgumentType]
         values["lora_alpha"] = config.lora_alpha * (2**0.5 if config.use_rslora else 2)
         values["r"] = 2 * config.r
         values["init_lora_weights"] = True
-    saved = type(config)(**values)
-    saved.inference_mode = True
-    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-    saved.save_pretrained(str(folder))
+    values["inference_mode"] = True
+    save_tensors(folder / WEIGHTS_FILE, tensors)
+    write_json(folder / CONFIG_FILE, {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()})
 
 
 def load_adapter(model: nn.Module, folder: Path | str, name: str) -> PeftModel:

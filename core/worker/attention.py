@@ -1,0 +1,130 @@
+"""Packing: several documents end to end in one row, none of which sees another.
+
+`enable` switches a model to an attention function that is told the documents' lengths and attends inside each of them
+separately, so that no (tokens × tokens) mask is ever built and no work is spent across documents. Calls without lengths
+(generation, padded batches) behave as ordinary SDPA. A model qualifies only if a trial shows that it keeps documents apart:
+architectures with positions of their own (ALiBi) or without an exchangeable attention do not, and are padded instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+NAME = "per_document"
+
+_TRIAL_LENGTHS = (5, 9, 7)
+
+
+def per_document_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    document_lengths: Sequence[int] | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention inside each document.
+
+    Args:
+        query: (1, heads, tokens, head size); ``key`` and ``value``: (1, key-value heads, tokens, head size).
+        document_lengths: tokens of each document, in order, summing to ``tokens``; none: ordinary SDPA.
+
+    Returns:
+        (1, tokens, heads, head size), and no attention weights.
+    """
+    if document_lengths is None:
+        if attention_mask is None and sliding_window is not None and key.shape[2] > sliding_window:
+            attention_mask = _window_mask(key.shape[2], sliding_window, key.device)[-query.shape[2] :]
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+    if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None or kwargs.get("position_bias") is not None:
+        raise NotImplementedError("attention with soft caps, sinks or position biases is not computed per document")
+    grouped = key.shape[1] != query.shape[1]
+    parts = []
+    for q, k, v in zip(query.split(document_lengths, 2), key.split(document_lengths, 2), value.split(document_lengths, 2)):
+        length = q.shape[2]
+        window = _window_mask(length, sliding_window, q.device) if sliding_window is not None and length > sliding_window else None
+        parts.append(
+            scaled_dot_product_attention(
+                q, k, v, attn_mask=window, dropout_p=dropout, is_causal=window is None, scale=scaling, enable_gqa=grouped
+            )
+        )
+    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+
+
+def _window_mask(length: int, window: int, device: torch.device) -> torch.Tensor:
+    """Which of ``length`` keys each query sees under a sliding window: (length, length) booleans."""
+    positions = torch.arange(length, device=device)
+    distance = positions[:, None] - positions[None, :]
+    return (distance >= 0) & (distance < window)
+
+
+def _mask(*, q_length: int, kv_length: int, attention_mask: torch.Tensor | None = None, use_vmap: bool = False, **kwargs: Any) -> Any:
+    """No mask for whole causal rows (the attention function knows the documents), the ordinary one for anything else."""
+    if attention_mask is None and q_length == kv_length and not use_vmap:
+        return None
+    return sdpa_mask(q_length=q_length, kv_length=kv_length, attention_mask=attention_mask, use_vmap=use_vmap, **kwargs)
+
+
+def enable(model: Any) -> bool:
+    """Switch ``model`` to per-document attention if a trial shows that packed documents stay apart.
+
+    Returns:
+        Whether it was switched; if not, the model is as before and its batches must be padded.
+    """
+    if not getattr(model, "_supports_attention_backend", False) or getattr(model.config, "alibi", False):
+        return False
+    AttentionInterface.register(NAME, per_document_attention)
+    AttentionMaskInterface.register(NAME, _mask)
+    before = model.config._attn_implementation
+    training = model.training
+    model.eval()
+    try:
+        if _documents_stay_apart(model):
+            return True
+        model.set_attn_implementation(before)
+        return False
+    finally:
+        model.train(training)
+
+
+@torch.no_grad()
+def _documents_stay_apart(model: Any) -> bool:
+    """Whether a document's logits are those of the model as it was, with neighbours and with other neighbours; switches it."""
+    generator = torch.Generator().manual_seed(0)
+    documents = [torch.randint(0, model.config.vocab_size, (length,), generator=generator) for length in _TRIAL_LENGTHS]
+    others = [documents[0].flip(0), documents[1], documents[2].flip(0)]
+    device = next(model.parameters()).device
+    alone = model(input_ids=documents[1][None].to(device), use_cache=False).logits[0].float()
+    model.set_attn_implementation(NAME)
+    try:
+        first, second = (_logits(model, pack)[_TRIAL_LENGTHS[0] : -_TRIAL_LENGTHS[2]] for pack in (documents, others))
+    except (NotImplementedError, TypeError, ValueError):
+        return False
+    spread = alone.std().item()
+    apart = (first - second).abs().max().item() <= 1e-3 * spread
+    return apart and (first - alone).abs().max().item() <= 0.1 * spread
+
+
+def _logits(model: Any, documents: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Float32 logits (tokens, vocabulary) of documents in one packed row."""
+    device = next(model.parameters()).device
+    lengths = [len(document) for document in documents]
+    output = model(
+        input_ids=torch.cat(list(documents))[None].to(device),
+        position_ids=torch.cat([torch.arange(length) for length in lengths])[None].to(device),
+        document_lengths=lengths,
+        use_cache=False,
+    )
+    return output.logits[0].float()

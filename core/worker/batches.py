@@ -1,0 +1,170 @@
+"""Which examples an optimizer step sees, and how they are laid out for the model.
+
+The order is a pure function of seed and step, so that a resumed run sees what an undisturbed one would. Packed, a micro-batch
+is one row of documents end to end; padded, its examples are grouped by length so that little is wasted. Either way the same
+examples give the same loss and gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..api import Encoded
+
+IGNORED = -100
+"""Label of tokens that carry no loss."""
+
+_WASTE = 0.1
+"""Padding may be this share of a padded row group …"""
+
+_WASTE_TOKENS = 32
+"""… or this many tokens, whichever is more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One forward pass.
+
+    Attributes:
+        input_ids: (rows, columns) token ids.
+        position_ids: (rows, columns), restarting with every document.
+        attention_mask: (rows, columns), 1 for tokens and 0 for padding; none where nothing is padded.
+        document_lengths: of a packed row; none for padded rows.
+        predicts: (rows, columns) booleans: the positions whose next token carries loss.
+        targets: (loss tokens,) those next tokens, row by row.
+        tokens: tokens without padding.
+    """
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    attention_mask: torch.Tensor | None
+    document_lengths: list[int] | None
+    predicts: torch.Tensor
+    targets: torch.Tensor
+    tokens: int
+
+
+def loss_tokens(example: Encoded) -> int:
+    """How many tokens of an example are predicted: the first one has nothing before it."""
+    return sum(label != IGNORED for label in example.labels[1:])
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which examples belong to which step: a fresh permutation every epoch, the last micro-batch and step of it may be smaller.
+
+    Attributes:
+        examples: how many there are.
+        batch_size: examples in a micro-batch.
+        accumulation: micro-batches in a step.
+    """
+
+    examples: int
+    batch_size: int
+    accumulation: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass over the data."""
+        return math.ceil(self.examples / (self.batch_size * self.accumulation))
+
+    def total_steps(self, max_steps: int, epochs: float) -> int:
+        """Steps to train: ``max_steps``, or ``epochs`` passes when that is not positive; at least one."""
+        return max_steps if max_steps > 0 else max(1, math.ceil(epochs * self.steps_per_epoch))
+
+    def step(self, index: int) -> list[list[int]]:
+        """The micro-batches of step ``index`` (from 0): example numbers."""
+        epoch, place = divmod(index, self.steps_per_epoch)
+        order = self._order(epoch)
+        start = place * self.batch_size * self.accumulation
+        chosen = order[start : start + self.batch_size * self.accumulation]
+        return [chosen[i : i + self.batch_size] for i in range(0, len(chosen), self.batch_size)]
+
+    def _order(self, epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return torch.randperm(self.examples, generator=generator).tolist()
+
+
+def collate(examples: Sequence[Encoded], *, packed: bool, pad_id: int, device: torch.device) -> list[Batch]:
+    """Lay out a micro-batch: one packed row, or groups of padded rows of similar length."""
+    if packed:
+        return [_packed(examples, device)]
+    return [_padded(group, pad_id, device) for group in _groups(examples)]
+
+
+def in_batches(examples: Sequence[Encoded], size: int, *, packed: bool, pad_id: int, device: torch.device) -> Iterator[Batch]:
+    """All examples, longest first, ``size`` at a time: for evaluation, where order does not matter."""
+    ordered = sorted(examples, key=lambda example: len(example.input_ids), reverse=True)
+    for start in range(0, len(ordered), size):
+        yield from collate(ordered[start : start + size], packed=packed, pad_id=pad_id, device=device)
+
+
+def _groups(examples: Sequence[Encoded]) -> list[list[Encoded]]:
+    """Examples of similar length together, so that padding stays under `_WASTE`."""
+    groups: list[list[Encoded]] = []
+    padding = longest = 0
+    for example in sorted(examples, key=lambda example: len(example.input_ids), reverse=True):
+        length = len(example.input_ids)
+        if groups and padding + longest - length <= max(_WASTE_TOKENS, _WASTE * longest * (len(groups[-1]) + 1)):
+            groups[-1].append(example)
+            padding += longest - length
+        else:
+            groups.append([example])
+            longest, padding = length, 0
+    return groups
+
+
+def _packed(examples: Sequence[Encoded], device: torch.device) -> Batch:
+    lengths = [len(example.input_ids) for example in examples]
+    shifted = [label for example in examples for label in (*example.labels[1:], IGNORED)]
+    return _batch(
+        input_ids=[[token for example in examples for token in example.input_ids]],
+        position_ids=[[position for length in lengths for position in range(length)]],
+        shifted=[shifted],
+        lengths=lengths,
+        device=device,
+    )
+
+
+def _padded(examples: Sequence[Encoded], pad_id: int, device: torch.device) -> Batch:
+    """Rows padded on the right: causal attention never looks at padding, whatever the model makes of the mask."""
+    lengths = [len(example.input_ids) for example in examples]
+    width = max(lengths)
+    gaps = [width - length for length in lengths]
+    batch = _batch(
+        input_ids=[[*example.input_ids, *[pad_id] * gap] for example, gap in zip(examples, gaps)],
+        position_ids=[list(range(width))] * len(examples),
+        shifted=[[*example.labels[1:], *[IGNORED] * (gap + 1)] for example, gap in zip(examples, gaps)],
+        lengths=None,
+        device=device,
+        mask=[[1] * length + [0] * gap for length, gap in zip(lengths, gaps)] if any(gaps) else None,
+    )
+    return batch
+
+
+def _batch(
+    *,
+    input_ids: list[list[int]],
+    position_ids: list[list[int]],
+    shifted: list[list[int]],
+    lengths: list[int] | None,
+    device: torch.device,
+    mask: list[list[int]] | None = None,
+) -> Batch:
+    labels = torch.tensor(shifted)
+    predicts = labels != IGNORED
+    columns = len(input_ids[0])
+    return Batch(
+        input_ids=torch.tensor(input_ids).to(device, non_blocking=True),
+        position_ids=torch.tensor(position_ids).to(device, non_blocking=True),
+        attention_mask=None if mask is None else torch.tensor(mask).to(device, non_blocking=True),
+        document_lengths=lengths,
+        predicts=predicts.to(device, non_blocking=True),
+        targets=labels[predicts].to(device, non_blocking=True),
+        tokens=sum(map(sum, mask)) if mask is not None else len(input_ids) * columns,
+    )

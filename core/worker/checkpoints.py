@@ -1,0 +1,221 @@
+"""Checkpoints of a training run: safetensors and JSON only, whole or not there at all, checked before they are used.
+
+    checkpoints/step-00000010/
+      trainable.safetensors   parameters that train, by name
+      optimizer.safetensors   the optimizer's state of each, ``<name>:<key>``
+      random.safetensors      generator states of Python, NumPy, torch and CUDA
+      state.json              CheckpointState: counters, schedule, loss scale, sha256 of the files above
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy
+import torch
+
+from ..catalog.digest import sha256_file
+from ..errors import CorruptFile
+from ..fsio import disk_errors, read_json, staged_folder, write_json
+from .tensorfiles import load_tensors, save_tensors
+
+_TRAINABLE, _OPTIMIZER, _RANDOM, _STATE = "trainable.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
+_PREFIX = "step-"
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """The counters of a run, saved with each checkpoint.
+
+    Attributes:
+        step: optimizer steps done.
+        tokens: tokens seen, padding left out.
+        loss: of the last step, mean over its loss tokens.
+        seconds: spent on steps, evaluations left out, over all attempts.
+        best_step: step of the evaluation with the lowest loss, ``best_loss``.
+        stale_evaluations: evaluations since then.
+        evaluation: the latest evaluation, ``{"step", "loss", "perplexity", "tokens"}``.
+        best_evaluation: the one of ``best_step``.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    loss_tokens: int = 0
+    loss: float | None = None
+    seconds: float = 0.0
+    best_step: int | None = None
+    best_loss: float | None = None
+    stale_evaluations: int = 0
+    evaluation: dict[str, Any] = {}
+    best_evaluation: dict[str, Any] = {}
+
+
+class CheckpointState(msgspec.Struct, kw_only=True):
+    """``state.json`` of a checkpoint."""
+
+    progress: Progress
+    scheduler: dict[str, Any]
+    scaler: dict[str, Any]
+    random: dict[str, Any]
+    files: dict[str, str]
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: holds one folder a checkpoint.
+        limit: how many are kept besides the best.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.folder = folder
+        self.limit = limit
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for left_over in folder.glob(f".{_PREFIX}*"):
+                shutil.rmtree(left_over)
+
+    def path(self, step: int) -> Path:
+        """Folder of the checkpoint of ``step``."""
+        return self.folder / f"{_PREFIX}{step:08d}"
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, oldest first."""
+        return sorted(int(path.name.removeprefix(_PREFIX)) for path in self.folder.glob(f"{_PREFIX}*"))
+
+    def save(self, model: Any, optimizer: Any, scheduler: Any, scaler: Any, progress: Progress) -> Path:
+        """Write a checkpoint of this moment and remove those that are no longer kept.
+
+        Raises:
+            DiskError: the disk is full; earlier checkpoints are untouched and nothing half-written stays.
+        """
+        target = self.path(progress.step)
+        if target.exists():
+            shutil.rmtree(target)
+        with staged_folder(target) as folder:
+            save_tensors(folder / _TRAINABLE, _trainable(model))
+            save_tensors(folder / _OPTIMIZER, _optimizer_tensors(model, optimizer))
+            tensors, values = _random_states()
+            save_tensors(folder / _RANDOM, tensors)
+            state = CheckpointState(
+                progress=progress, scheduler=scheduler.state_dict(), scaler=scaler.state_dict(), random=values,
+                files={name: sha256_file(folder / name) for name in (_TRAINABLE, _OPTIMIZER, _RANDOM)},
+            )  # fmt: skip
+            write_json(folder / _STATE, state)
+        self._prune(progress.best_step)
+        return target
+
+    def newest(self) -> Iterator[tuple[int, CheckpointState | CorruptFile]]:
+        """Steps with their verified state, newest first; an error in place of the state of a damaged one."""
+        for step in reversed(self.steps()):
+            try:
+                yield step, self.read(step)
+            except CorruptFile as problem:
+                yield step, problem
+
+    def read(self, step: int) -> CheckpointState:
+        """The state of a checkpoint, its files compared with their digests.
+
+        Raises:
+            CorruptFile: a file is missing or not what was written.
+        """
+        folder = self.path(step)
+        try:
+            state = read_json(folder / _STATE, CheckpointState)
+        except OSError as problem:
+            raise CorruptFile(f"{folder / _STATE}: {problem.strerror}") from problem
+        for name, digest in state.files.items():
+            if not (folder / name).is_file() or sha256_file(folder / name) != digest:
+                raise CorruptFile(f"{folder / name} is not what was saved")
+        return state
+
+    def load_trainable(self, step: int, model: Any) -> None:
+        """Put a checkpoint's parameters into the model.
+
+        Raises:
+            CorruptFile: they are not those that train now.
+        """
+        path = self.path(step) / _TRAINABLE
+        saved = load_tensors(path)
+        parameters = _trainable(model)
+        if saved.keys() != parameters.keys() or any(saved[name].shape != p.shape for name, p in parameters.items()):
+            raise CorruptFile(f"{path} does not hold the parameters that train now", "start a new run: its options have changed")
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(saved[name])
+
+    def load(self, step: int, state: CheckpointState, model: Any, optimizer: Any, scheduler: Any, scaler: Any) -> None:
+        """Put everything back as it was at ``step``, so that training goes on as if it had not been interrupted."""
+        self.load_trainable(step, model)
+        entries = _by_parameter(load_tensors(self.path(step) / _OPTIMIZER))
+        content = optimizer.state_dict()
+        names = _parameter_names(model, optimizer)
+        content["state"] = {number: entries[name] for number, name in enumerate(names) if name in entries}
+        optimizer.load_state_dict(content)
+        scheduler.load_state_dict({**scheduler.state_dict(), **state.scheduler})
+        for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr()):
+            group["lr"] = rate
+        if state.scaler:
+            scaler.load_state_dict(state.scaler)
+        _restore_random_states(load_tensors(self.path(step) / _RANDOM), state.random)
+
+    def _prune(self, best: int | None) -> None:
+        others = [step for step in self.steps() if step != best]
+        for step in others[: -self.limit]:
+            shutil.rmtree(self.path(step), ignore_errors=True)
+
+
+def _trainable(model: Any) -> dict[str, torch.Tensor]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _parameter_names(model: Any, optimizer: Any) -> list[str]:
+    """Names of the optimizer's parameters, in its order."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _optimizer_tensors(model: Any, optimizer: Any) -> dict[str, torch.Tensor]:
+    names = _parameter_names(model, optimizer)
+    states = optimizer.state_dict()["state"]
+    return {f"{names[number]}:{key}": value for number, entries in states.items() for key, value in entries.items()}
+
+
+def _by_parameter(saved: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    entries: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in saved.items():
+        name, _, what = key.rpartition(":")
+        entries.setdefault(name, {})[what] = value
+    return entries
+
+
+def _random_states() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The generators' states as tensors, and as JSON what is not an array."""
+    version, numbers, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = numpy.random.get_state()  # noqa: NPY002
+    tensors = {
+        "python": torch.tensor(numbers, dtype=torch.int64),
+        "numpy": torch.from_numpy(numpy.asarray(keys).astype(numpy.int64)),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        tensors |= {f"cuda:{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
+    values = {"python": [version, gauss], "numpy": [kind, int(position), int(has_gauss), float(cached)]}
+    return tensors, values
+
+
+def _restore_random_states(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+    version, gauss = values["python"]
+    random.setstate((version, tuple(tensors["python"].tolist()), gauss))
+    kind, position, has_gauss, cached = values["numpy"]
+    numpy.random.set_state((kind, tensors["numpy"].numpy().astype(numpy.uint32), position, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(tensors["torch"])
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            if f"cuda:{number}" in tensors:
+                torch.cuda.set_rng_state(tensors[f"cuda:{number}"], number)

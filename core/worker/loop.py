@@ -1,0 +1,263 @@
+"""The training loop: a recipe to read from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..api import CorruptFile, Method, ModelSpec, WorkFailed
+from ..runs.job import Job
+from ..training import TrainingOptions
+from .batches import Batch, Schedule, collate, in_batches
+from .checkpoints import Checkpoints, Progress
+from .corpus import Corpus
+from .forward import mean_loss, summed_loss
+from .memory import MemoryMeter
+from .precision import Precision
+from .sampling import answers
+
+
+class StopTraining(Exception):
+    """A stop was requested; the checkpoint is saved."""
+
+
+@dataclass
+class Loop:
+    """Everything a run trains with, and how far it is.
+
+    Attributes:
+        model: what the method prepared, on its device.
+        spec: the base, as the planner reads it; the method's self-check compares with it.
+        packed: documents are laid end to end; else padded.
+        total_steps: optimizer steps to do in all.
+        progress: counters; restored from the newest checkpoint by `resume`.
+    """
+
+    job: Job
+    model: Any
+    method: Method
+    method_options: Any
+    options: TrainingOptions
+    spec: ModelSpec
+    corpus: Corpus
+    precision: Precision
+    device: torch.device
+    packed: bool
+    schedule: Schedule
+    total_steps: int
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    checkpoints: Checkpoints
+    meter: MemoryMeter
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        self.scaler = self.precision.scaler()
+        self.first_step = 0
+        self.saved_step: int | None = None
+        self.session_tokens = 0
+        self.session_seconds = 0.0
+
+    # The recipe ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Train to the end; afterwards the model holds the best weights (or the last, where nothing was evaluated).
+
+        Raises:
+            StopTraining: on request, after saving a checkpoint.
+            WorkFailed: the loss is not a number, or the method's self-check failed.
+        """
+        self.resume()
+        self.model.train()
+        if self.progress.step == 0:
+            self.sample()
+        while self.progress.step < self.total_steps and not self.out_of_patience():
+            self.train_step()
+            if self.evaluation_due():
+                self.evaluate()
+            if self.checkpoint_due():
+                self.save_checkpoint()
+            if self.progress.step < self.total_steps and self.job.stop_requested():
+                self.save_checkpoint()
+                raise StopTraining
+        self.save_checkpoint()
+        self.restore_best()
+
+    def train_step(self) -> None:
+        """One optimizer step over its micro-batches; the loss is the mean over all of their loss tokens."""
+        step, started = self.progress.step, time.perf_counter()
+        batches = self.batches_of(step)
+        loss_tokens = sum(len(batch.targets) for batch in batches)
+        data_seconds = time.perf_counter() - started
+
+        self.method.before_step(self.model, self.method_options, step, self.total_steps)
+        loss = sum(self.backward(batch, loss_tokens) for batch in batches) / loss_tokens
+        extra = self.method.extra_loss(self.model, self.method_options)
+        if extra is not None:
+            self.scaler.scale(extra).backward()
+        if step == self.first_step:
+            self.method.self_check(self.model, self.spec, self.method_options)
+        self.require_finite(loss, "loss")
+
+        rate = self.scheduler.get_last_lr()[0]
+        gradient_norm = self.optimizer_step()
+        self.method.after_step(self.model, self.method_options, step, self.total_steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.record(loss, loss_tokens, batches, rate, gradient_norm, time.perf_counter() - started, data_seconds)
+
+    def batches_of(self, step: int) -> list[Batch]:
+        """The forward passes of a step."""
+        pad_id = self.corpus.renderer.tokenizer.pad_token_id or 0
+        return [
+            batch
+            for numbers in self.schedule.step(step)
+            for batch in collate([self.corpus.train[i] for i in numbers], packed=self.packed, pad_id=pad_id, device=self.device)
+        ]
+
+    def backward(self, batch: Batch, loss_tokens: int) -> float:
+        """Forward and backward of one batch; returns its summed loss."""
+        with self.precision.autocast():
+            loss = summed_loss(self.model, batch)
+        self.meter.sample()
+        self.scaler.scale(loss / loss_tokens).backward()
+        self.meter.sample()
+        return loss.item()
+
+    def optimizer_step(self) -> float:
+        """Clip, update weights and learning rate; returns the norm of the gradients before clipping."""
+        self.scaler.unscale_(self.optimizer)
+        limit = self.options.max_grad_norm or math.inf
+        trainable = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(trainable, limit).item()
+        if not self.scaler.is_enabled():  # with loss scaling an overflow is ordinary: that step is skipped and the scale lowered
+            self.require_finite(norm, "gradient norm")
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.scheduler.step()
+        return norm
+
+    def require_finite(self, value: float, what: str) -> None:
+        """Raise `WorkFailed` if training has diverged, before the weights are touched; checkpoints stay."""
+        if math.isfinite(value):
+            return
+        kept = self.checkpoints.steps()
+        where = f"; the checkpoint of step {kept[-1]} is kept" if kept else ""
+        raise WorkFailed(
+            f"training diverged: the {what} became {value} at step {self.progress.step + 1}{where}",
+            "lower learning_rate, use longer warmup_steps or a smaller max_grad_norm",
+        )
+
+    # What is written down ------------------------------------------------------------------------------------------
+
+    def record(
+        self, loss: float, loss_tokens: int, batches: list[Batch], rate: float, gradient_norm: float, seconds: float, data_seconds: float
+    ) -> None:
+        """Advance the counters and write the step's metric line."""
+        progress, tokens = self.progress, sum(batch.tokens for batch in batches)
+        progress.step += 1
+        progress.loss = loss
+        progress.tokens += tokens
+        progress.loss_tokens += loss_tokens
+        progress.seconds += seconds
+        self.session_tokens += tokens
+        self.session_seconds += seconds
+        if progress.step % self.options.logging_steps and progress.step != self.total_steps:
+            return
+        self.job.metric(
+            {
+                "step": progress.step, "epoch": progress.step / self.schedule.steps_per_epoch, "loss": loss, "learning_rate": rate,
+                "grad_norm": gradient_norm if math.isfinite(gradient_norm) else None, "tokens": progress.tokens,
+                "loss_tokens": progress.loss_tokens, "tokens_per_second": tokens / seconds, "step_seconds": seconds,
+                "data_seconds": data_seconds, "memory_bytes": self.meter.sample(), "peak_memory_bytes": self.meter.peak,
+            }
+        )  # fmt: skip
+        self.job.progress(progress.step, self.total_steps, "steps")
+
+    def sample(self) -> None:
+        """Answer the sample prompts, one event each."""
+        texts = answers(
+            self.model, self.corpus.renderer, self.options.sample_prompts, max_new_tokens=self.options.sample_max_new_tokens,
+            precision=self.precision, system_prompt=self.options.system_prompt, continue_text=self.corpus.objective == "text",
+        )  # fmt: skip
+        for prompt, text in zip(self.options.sample_prompts, texts):
+            self.job.event("sample", f"{prompt} → {text}", step=self.progress.step, prompt=prompt, text=text)
+
+    # Evaluation ----------------------------------------------------------------------------------------------------
+
+    def evaluation_due(self) -> bool:
+        """Every ``eval_steps`` (0: at the end of every epoch), and at the end."""
+        every = self.options.eval_steps or self.schedule.steps_per_epoch
+        return self.progress.step % every == 0 or self.progress.step == self.total_steps
+
+    def evaluate(self) -> None:
+        """Measure the loss on the evaluation rows, remember whether it is the best, and answer the sample prompts."""
+        progress = self.progress
+        if self.corpus.evaluation:
+            pad_id = self.corpus.renderer.tokenizer.pad_token_id or 0
+            size = self.options.per_device_eval_batch_size
+            batches = in_batches(self.corpus.evaluation, size, packed=self.packed, pad_id=pad_id, device=self.device)
+            loss, tokens = mean_loss(self.model, batches, self.precision)
+            perplexity = math.exp(min(loss, 700.0))
+            progress.evaluation = {"step": progress.step, "loss": loss, "perplexity": perplexity, "tokens": tokens}
+            if progress.best_loss is None or loss < progress.best_loss:
+                progress.best_step, progress.best_loss, progress.stale_evaluations = progress.step, loss, 0
+                progress.best_evaluation = progress.evaluation
+            else:
+                progress.stale_evaluations += 1
+            self.job.metric({"step": progress.step, "eval_loss": loss, "eval_perplexity": perplexity, "eval_tokens": tokens})
+            self.job.event("evaluation", f"step {progress.step}: evaluation loss {loss:.4f}", step=progress.step, loss=loss)
+            self.meter.sample()
+        self.sample()
+
+    def out_of_patience(self) -> bool:
+        """Whether early stopping ends the training here."""
+        patience = self.options.early_stopping_patience
+        if not patience or self.progress.stale_evaluations < patience:
+            return False
+        self.job.event("early_stop", f"no improvement in {patience} evaluations", step=self.progress.step, best=self.progress.best_step)
+        return True
+
+    def restore_best(self) -> None:
+        """Put the weights with the lowest evaluation loss back, where that is wanted and they are not the last."""
+        best = self.progress.best_step
+        if self.options.load_best_model_at_end and best is not None and best != self.progress.step:
+            try:
+                self.checkpoints.read(best)
+                self.checkpoints.load_trainable(best, self.model)
+            except CorruptFile as problem:
+                self.progress.best_evaluation = self.progress.evaluation
+                self.job.event("warning", f"the best checkpoint is damaged, the last weights are the result: {problem.message}")
+
+    # Checkpoints ---------------------------------------------------------------------------------------------------
+
+    def checkpoint_due(self) -> bool:
+        """Every ``save_steps`` (0: at every evaluation), at a new best, and when asked for."""
+        every, step = self.options.save_steps, self.progress.step
+        asked = self.job.checkpoint_requested()
+        new_best = self.options.load_best_model_at_end and self.progress.best_step == step
+        return asked or new_best or (step % every == 0 if every else self.evaluation_due())
+
+    def save_checkpoint(self) -> None:
+        """Save a checkpoint of this step unless there is one."""
+        step = self.progress.step
+        if self.saved_step == step:
+            return
+        path = self.checkpoints.save(self.model, self.optimizer, self.scheduler, self.scaler, self.progress)
+        self.saved_step = step
+        self.job.event("checkpoint", f"checkpoint at step {step}", step=step, path=str(path), best=self.progress.best_step == step)
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint that is whole; a damaged one is reported and passed over."""
+        for step, state in self.checkpoints.newest():
+            if isinstance(state, CorruptFile):
+                self.job.event("warning", f"checkpoint of step {step} is damaged and passed over: {state.message}", step=step)
+                continue
+            self.checkpoints.load(step, state, self.model, self.optimizer, self.scheduler, self.scaler)
+            self.progress = state.progress
+            self.first_step = self.saved_step = step
+            self.job.event("resumed", f"resumed at step {step} of {self.total_steps}", step=step)
+            return

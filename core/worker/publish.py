@@ -1,0 +1,103 @@
+"""The result of a training run: a whole folder that appears at once, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..api import Method
+from ..catalog.digest import digest_folder
+from ..catalog.manifest import BaseRef, DataRef, Manifest, Parent, read_manifest, write_manifest
+from ..data.fingerprint import fingerprint
+from ..errors import DiskError
+from ..fsio import disk_errors, read_json, staged_folder, write_json
+from ..options import to_dict
+from ..planner.reading import read_model
+from ..runs.spec import TrainRequest
+from ..training import TrainingOptions
+from .peft_support import CONFIG_FILE
+
+_PACKAGES = ("finetui", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors", "tokenizers")
+_OWN_FILES = ("config.json", "generation_config.json", "model.safetensors.index.json", "finetui.json")
+_TOKENIZER_SUFFIXES = (".json", ".txt", ".model", ".jinja")
+
+
+def is_published(request: TrainRequest, run: str) -> bool:
+    """Whether ``run`` has already published its result (and ended before it could say so)."""
+    manifest = read_manifest(Path(request.output))
+    return manifest is not None and manifest.run == run
+
+
+def publish(model: Any, method: Method, request: TrainRequest, manifest: Manifest) -> Path:
+    """Write the result to ``request.output``: weights, configuration, manifest, and a whole model's tokenizer.
+
+    Raises:
+        NameTaken: there is something of that name.
+        DiskError: the disk is full; nothing half-written stays.
+    """
+    target = Path(request.output)
+    with staged_folder(target) as folder:
+        method.save(model, folder)
+        if method.artifact == "model":
+            copy_tokenizer(Path(request.model_path), folder)
+        else:
+            name_base(folder, request.base_model_name_or_path, request.base_revision)
+        write_manifest(folder, manifest)
+    return target
+
+
+def build_manifest(
+    request: TrainRequest, method: Method, method_options: Any, options: TrainingOptions, *, run: str, rows: int, metrics: dict[str, Any]
+) -> Manifest:
+    """Where the result comes from, in full."""
+    digest = digest_folder(Path(request.model_path))
+    hub_id = "" if Path(request.base_model_name_or_path).is_absolute() else request.base_model_name_or_path
+    return Manifest(
+        kind="model" if method.artifact == "model" else "adapter", name=request.name, method=method.name,
+        method_options=to_dict(method_options), training_options=to_dict(options, changed_only=True), task=request.task,
+        base=BaseRef(name=request.model, hub_id=hub_id, revision=request.base_revision, digest=digest, path=request.model_path),
+        data=DataRef(files=request.data, digest=fingerprint(request.data), rows=rows), seed=request.seed,
+        versions={name: version(name) for name in _PACKAGES}, metrics=metrics, run=run, created=time.time(),
+        parents=[Parent(relation="base", name=request.model, digest=digest, repo=hub_id, revision=request.base_revision)],
+    )  # fmt: skip
+
+
+def name_base(folder: Path, base: str, revision: str = "") -> None:
+    """Write into a PEFT folder's configuration which base it belongs to: a Hub id, or a folder's absolute path."""
+    path = folder / CONFIG_FILE
+    if path.exists():
+        write_json(path, {**read_json(path), "base_model_name_or_path": base, "revision": revision or None})
+
+
+def save_model(model: Any, folder: Path) -> None:
+    """Write a whole model as ``config.json`` and safetensors, in the precision that its base was stored in.
+
+    Raises:
+        DiskError: the disk is full.
+    """
+    dtype = getattr(torch, read_model(Path(model.name_or_path)).dtype)
+    state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
+    trained = model.config.dtype
+    model.config.dtype = dtype
+    try:
+        with disk_errors(folder):
+            model.save_pretrained(str(folder), state_dict=state)
+    except RuntimeError as problem:  # safetensors wraps the system's errors in a type of its own
+        if "os error" in str(problem):
+            raise DiskError(f"{folder}: {problem}", "free some space, or use another --home") from problem
+        raise
+    finally:
+        model.config.dtype = trained
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Copy everything of a model folder that is neither weights nor written anew: tokenizer and chat template, unchanged."""
+    for path in sorted(source.iterdir()):
+        wanted = path.suffix in _TOKENIZER_SUFFIXES and path.name not in _OWN_FILES
+        if path.is_file() and wanted and not path.name.endswith(".index.json"):
+            shutil.copyfile(path, folder / path.name)

@@ -1,0 +1,146 @@
+"""The training job: ``python -m finetui.core.worker.train RUN_DIR``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from .. import registry
+from ..api import Method, ModelSpec, NameTaken
+from ..options import parse
+from ..planner.reading import read_model
+from ..runs.job import Job, Stopped, run_job
+from ..runs.spec import TrainRequest
+from ..training import TrainingOptions
+from . import attention
+from .batches import Schedule
+from .checkpoints import Checkpoints
+from .corpus import load_corpus
+from .forward import base_of
+from .loading import load_base, load_tokenizer, quiet_libraries
+from .loop import Loop, StopTraining
+from .memory import MemoryMeter
+from .optim import build_optimizer, build_scheduler
+from .precision import Precision, choose
+from .publish import build_manifest, is_published, publish
+
+
+def main(job: Job) -> dict[str, Any]:
+    """Train as the run's `TrainRequest` says and publish the result.
+
+    Returns:
+        The run's figures: ``adapter`` (the published folder), ``steps``, ``loss``, ``eval``, ….
+
+    Raises:
+        Stopped: on request; a checkpoint is saved and ``resume`` goes on from it.
+        FineTUIError: see `load_base`, `load_tokenizer`, `load_corpus`, `Loop.run` and `publish`.
+    """
+    started = time.monotonic()
+    request = job.request(TrainRequest)
+    quiet_libraries()
+    if Path(request.output).exists() and not is_published(request, job.spec.run):
+        raise NameTaken(f"{request.output} exists already", "train under another --name, or remove the old result first")
+    loop = prepare(job, request)
+    try:
+        loop.run()
+    except StopTraining:
+        raise Stopped(figures(loop, request, time.monotonic() - started)) from None
+    result = figures(loop, request, time.monotonic() - started)
+    if not is_published(request, job.spec.run):
+        manifest = build_manifest(
+            request, loop.method, loop.method_options, loop.options, run=job.spec.run, rows=loop.corpus.rows, metrics=manifest_metrics(result)
+        )
+        publish(loop.model, loop.method, request, manifest)
+    job.event("saved", f"saved {request.name}", path=request.output)
+    return {**result, "adapter": request.output}
+
+
+def prepare(job: Job, request: TrainRequest) -> Loop:
+    """Everything up to the first step: data, base, method, optimizer, schedule."""
+    options: TrainingOptions = parse(TrainingOptions, request.training_options, owner="training")
+    method: Method = registry.load("methods", request.method)
+    method_options = parse(method.options, request.method_options, owner=f"method '{method.name}'")
+    device = Accelerator(cpu=request.gpus == "none").device
+    precision = choose(device, options.bf16, options.fp16)
+    meter = MemoryMeter(device)
+    set_seed(request.seed)
+
+    folder = Path(request.model_path)
+    corpus = load_corpus(request, options, load_tokenizer(folder))
+    for sentence in corpus.warnings:
+        job.event("warning", sentence)
+    model = load_model(folder, method, method_options, options, request, device, precision)
+    packed = options.packing and attention.enable(base_of(model))
+
+    schedule = Schedule(len(corpus.train), options.per_device_train_batch_size, options.gradient_accumulation_steps, request.seed)
+    total_steps = schedule.total_steps(options.max_steps, options.num_train_epochs)
+    optimizer = build_optimizer(model, method, method_options, options)
+    loop = Loop(
+        job=job, model=model, method=method, method_options=method_options, options=options, spec=read_model(folder), corpus=corpus,
+        precision=precision, device=device, packed=packed, schedule=schedule, total_steps=total_steps, optimizer=optimizer,
+        scheduler=build_scheduler(optimizer, options, total_steps), meter=meter,
+        checkpoints=Checkpoints(job.checkpoints, options.save_total_limit),
+    )  # fmt: skip
+    announce(loop)
+    return loop
+
+
+def load_model(
+    folder: Path, method: Method, method_options: Any, options: TrainingOptions, request: TrainRequest, device: torch.device, precision: Precision
+) -> Any:
+    """The base as the method wants it: frozen weights in the computation's precision, those that train in float32."""
+    arguments = method.load_arguments(method_options, device)
+    base = load_base(folder, dtype=precision.dtype, device=device, load_arguments=arguments, task=request.task)
+    model = method.prepare(base, method_options, request.task)  # pyright: ignore[reportArgumentType]
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    if options.gradient_checkpointing:
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        base.enable_input_require_grads()
+    return model
+
+
+def announce(loop: Loop) -> None:
+    """Say what is about to happen."""
+    trainable, total = parameter_counts(loop.model, loop.spec, loop.method, loop.method_options)
+    loop.job.event(
+        "prepared", f"{trainable:,} of {total:,} parameters train for {loop.total_steps} steps",
+        trainable_parameters=trainable, total_parameters=total, total_steps=loop.total_steps, train_examples=len(loop.corpus.train),
+        eval_examples=len(loop.corpus.evaluation), device=str(loop.device), precision=loop.precision.name, packed=loop.packed,
+    )  # fmt: skip
+
+
+def parameter_counts(model: Any, spec: ModelSpec, method: Method, method_options: Any) -> tuple[int, int]:
+    """Parameters that train, and all of them (base and adapter; quantised ones counted once each)."""
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return trainable, spec.parameters + method.footprint(spec, method_options).added_parameters
+
+
+def figures(loop: Loop, request: TrainRequest, seconds: float) -> dict[str, Any]:
+    """The run's result so far. ``tokens_per_second`` is that of this attempt's steps, evaluations left out."""
+    progress = loop.progress
+    trainable, total = parameter_counts(loop.model, loop.spec, loop.method, loop.method_options)
+    best = loop.options.load_best_model_at_end and progress.best_evaluation
+    return {
+        "name": request.name, "adapter": None, "steps": progress.step, "total_steps": loop.total_steps, "loss": progress.loss,
+        "eval": best or progress.evaluation, "trainable_parameters": trainable, "total_parameters": total, "tokens": progress.tokens,
+        "tokens_per_second": loop.session_tokens / loop.session_seconds if loop.session_seconds else None,
+        "peak_memory_bytes": loop.meter.peak, "seconds": seconds,
+    }  # fmt: skip
+
+
+def manifest_metrics(result: dict[str, Any]) -> dict[str, Any]:
+    """The figures that travel with the result."""
+    evaluation = {"eval_loss": result["eval"].get("loss"), "perplexity": result["eval"].get("perplexity")} if result["eval"] else {}
+    keys = ("steps", "loss", "tokens", "trainable_parameters", "total_parameters", "tokens_per_second", "peak_memory_bytes", "seconds")
+    return {key: result[key] for key in keys} | evaluation
+
+
+if __name__ == "__main__":
+    run_job(main)
