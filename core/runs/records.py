@@ -102,7 +102,7 @@ def drop_superseded(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-def console_tail(folder: Path, lines: int = 8) -> str:
+def console_tail(folder: Path, lines: int = 12) -> str:
     """The last non-empty lines of ``console.log``."""
     try:
         with open(folder / "console.log", "rb") as file:

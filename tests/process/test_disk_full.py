@@ -1,0 +1,123 @@
+"""A full disk: the run fails cleanly and says so; nothing half-written stays; what was there before is kept."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.runs import LAUNCH, TESTS, Toys, python, toys_in, until, wait_for, wait_for_end
+
+from finetui.core.errors import DiskError
+from finetui.core.fsio import is_locked, read_json
+from finetui.core.runs.adopt import refresh
+from finetui.core.runs.launch import launch, resume
+from finetui.core.runs.store import Run
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toys]:
+    """Toy runs in a home on a file system of 1 MiB (needs the right to mount one)."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = os.geteuid() == 0 and not subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False).returncode
+    if not mounted:
+        pytest.skip("mounting a small file system needs root; the file-size tests cover the same code")
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    try:
+        with toys_in(disk / "home") as toys:
+            yield toys
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Use up all space of the file system with one file."""
+    filler = folder / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        size = 65536
+        while size:
+            try:
+                file.write(bytes(size))
+            except OSError:
+                size //= 2
+    return filler
+
+
+def check_files(run: Run) -> None:
+    """Every JSON file is whole, every line of the logs is, and no temporary file is left."""
+    for path in run.dir.glob("*.json"):
+        read_json(path)
+    for name in ("events.jsonl", "metrics.jsonl"):
+        data = (run.dir / name).read_bytes()
+        assert data.endswith(b"\n")
+    assert [path.name for path in run.dir.iterdir() if path.name.startswith(".") and path.name != ".reserve"] == []
+
+
+def test_disk_fills_up_while_training(small_disk: Toys) -> None:
+    run = small_disk.start(steps=10000, filler=4096, pause=0.001)
+    state = wait_for_end(run, 30)
+    assert state.state == "failed" and state.error is not None
+    assert state.error["kind"] == "disk" and "metrics.jsonl: No space left" in state.error["message"] and "free some space" in state.error["hint"]
+    result = run.result()
+    assert result is not None and result.error == state.error
+    check_files(run)
+    assert len(run.metrics()) > 20 and run.summary()["error"]["kind"] == "disk"
+
+
+def test_run_failed_by_a_full_disk_resumes_once_there_is_space(small_disk: Toys) -> None:
+    filler = small_disk.store.home.root / "filler"
+    filler.write_bytes(bytes(600 * 1024))
+    run = small_disk.start(steps=60, filler=6000, pause=0.001)
+    assert wait_for_end(run, 30).state == "failed"
+    filler.unlink()
+    resume(run)
+    assert wait_for_end(run, 30).state == "succeeded"
+    assert [line["step"] for line in run.metrics()] == list(range(1, 61))
+
+
+def test_full_disk_without_any_reserve_is_written_down_later(small_disk: Toys) -> None:
+    """Neither job nor supervisor can write; whoever looks once there is space again finds the run ended."""
+    run = small_disk.start(steps=10000, pause=0.02)
+    wait_for(run, "running")
+    (run.dir / ".reserve").unlink()
+    filler = fill(small_disk.store.home.root)
+    until(lambda: not is_locked(run.dir / "lock"), 30, "the supervisor's end")
+    assert run.state().state == "running"
+    with pytest.raises(DiskError):
+        refresh(run)
+    check_files(run)
+    filler.unlink()
+    state = refresh(run)
+    assert state.state == "lost" and run.state().state == "lost"
+    assert "No space left" in (run.dir / "console.log").read_text() or "no result" in state.reason
+
+
+def test_full_disk_refuses_new_runs_without_a_trace(small_disk: Toys) -> None:
+    queued = small_disk.create()
+    filler = fill(small_disk.store.home.root)
+    before = sorted(small_disk.store.home.runs.iterdir())
+    with pytest.raises(DiskError, match="No space left"):
+        small_disk.create()
+    assert sorted(small_disk.store.home.runs.iterdir()) == before
+    with pytest.raises(DiskError, match="No space left"):
+        launch(queued)
+    assert queued.state().state == "queued"
+    filler.unlink()
+    launch(queued)
+    assert wait_for_end(queued).state == "succeeded"
+
+
+def test_file_size_limit_fails_the_run_cleanly(toys: Toys) -> None:
+    """``ulimit -f``: what a quota on one file does, without needing root."""
+    run = toys.create(steps=10000, filler=4096, pause=0.001)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))"
+    launcher = python(LAUNCH.format(before=limit, after=""), str(toys.store.home.root), run.id)
+    assert launcher.communicate(timeout=20)[0].strip() == "launched"
+    state = wait_for_end(run, 30)
+    assert state.state == "failed" and state.error is not None
+    assert state.error["kind"] == "disk" and "File too large" in state.error["message"] and "ulimit" in state.error["hint"]
+    check_files(run)
+    assert 0 < (run.dir / "metrics.jsonl").stat().st_size <= 300_000

@@ -1,0 +1,202 @@
+"""Deaths: of the supervisor, of the job, of both; and who finds out."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support.runs import Toys, python, until, wait_for, wait_for_end
+
+from finetui.core.errors import Refused
+from finetui.core.fsio import is_locked, read_json, write_json
+from finetui.core.runs.adopt import refresh, refresh_all
+from finetui.core.runs.identity import find_tagged, identify, is_alive, signal_process
+from finetui.core.runs.launch import resume, start_supervisor
+from finetui.core.runs.spec import RunSpec, RunState
+from finetui.core.runs.store import Run
+
+
+def kill_supervisor(run: Run) -> None:
+    """SIGKILL the supervisor and wait until its lock is free."""
+    assert signal_process(run.state().supervisor, signal.SIGKILL)
+    until(lambda: not is_locked(run.dir / "lock"), what="the supervisor's end")
+
+
+def kill_job(run: Run) -> None:
+    """SIGKILL the job and wait until it is gone."""
+    job = run.state().job
+    assert signal_process(job, signal.SIGKILL)
+    until(lambda: not is_alive(job), what="the job's end")
+
+
+def test_job_outlives_its_supervisor_and_is_adopted(toys: Toys) -> None:
+    run = toys.start(steps=60, pause=0.05)
+    first = wait_for(run, "running")
+    kill_supervisor(run)
+    assert is_alive(first.job)
+    refresh_all(toys.store)
+    adopted = run.state()
+    assert adopted.state == "running" and adopted.job == first.job
+    assert adopted.supervisor is not None and adopted.supervisor != first.supervisor and is_alive(adopted.supervisor)
+    assert any("adopted" in entry["reason"] for entry in adopted.history)
+    state = wait_for_end(run)
+    assert (state.state, state.exit_code, state.attempt) == ("succeeded", 0, 1)
+    assert [line["step"] for line in run.metrics()] == list(range(1, 61))
+
+
+def test_adopted_run_can_be_stopped(toys: Toys) -> None:
+    run = toys.start(steps=1000, pause=0.02)
+    wait_for(run, "running")
+    kill_supervisor(run)
+    refresh(run)
+    (run.dir / "control" / "stop").touch()
+    assert wait_for_end(run).state == "stopped"
+
+
+def test_many_readers_adopt_once(toys: Toys) -> None:
+    run = toys.start(steps=100, pause=0.05)
+    wait_for(run, "running")
+    kill_supervisor(run)
+    code = (
+        "import sys; from pathlib import Path; from finetui.core.paths import Home; from finetui.core.runs.store import RunStore; "
+        "from finetui.core.runs.adopt import refresh; print(refresh(RunStore(Home(Path(sys.argv[1]))).get(sys.argv[2])).state)"
+    )
+    readers = [python(code, str(toys.store.home.root), run.id) for _ in range(3)]
+    assert [reader.communicate(timeout=30)[0].strip() for reader in readers] == ["running"] * 3
+    assert sum("adopted" in entry["reason"] for entry in run.state().history) == 1
+    (run.dir / "control" / "stop").touch()
+    wait_for_end(run)
+
+
+def test_job_whose_identity_was_never_written_is_found_by_its_tag(toys: Toys) -> None:
+    """The supervisor may die between starting the job and writing down which process it is."""
+    run = toys.start(steps=40, pause=0.05)
+    job = wait_for(run, "running").job
+    kill_supervisor(run)
+    state = run.state()
+    state.job, state.state = None, "starting"
+    write_json(run.dir / "state.json", state)
+    assert refresh(run).job == job
+    assert wait_for_end(run).state == "succeeded"
+
+
+def test_job_that_ends_unsupervised_is_taken_at_its_word(toys: Toys) -> None:
+    run = toys.start(steps=20, pause=0.05)
+    job = wait_for(run, "running").job
+    kill_supervisor(run)
+    until(lambda: not is_alive(job), what="the job's end")
+    assert run.state().state == "running"
+    state = refresh(run)
+    assert (state.state, state.exit_code) == ("succeeded", 0)
+    assert run.state().state == "succeeded" and run.summary()["steps"] == 20
+
+
+def test_both_killed_is_lost_and_can_be_resumed(toys: Toys) -> None:
+    run = toys.start(steps=30, pause=0.05)
+    wait_for(run, "running")
+    kill_supervisor(run)
+    kill_job(run)
+    state = refresh(run)
+    assert state.state == "lost" and "gone" in state.reason and state.finished is not None
+    resume(run)
+    assert wait_for_end(run).state == "succeeded"
+    assert run.state().attempt == 2
+
+
+def test_adopted_job_that_is_killed_fails(toys: Toys) -> None:
+    run = toys.start(steps=1000, pause=0.05)
+    wait_for(run, "running")
+    kill_supervisor(run)
+    refresh(run)
+    kill_job(run)
+    state = wait_for_end(run)
+    assert state.state == "failed" and state.error is not None and "without a result" in state.error["message"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_job_killed_by_a_signal_fails_with_its_last_words(toys: Toys, number: signal.Signals) -> None:
+    run = toys.start(do="signal", number=int(number))
+    state = wait_for_end(run)
+    assert (state.state, state.exit_code) == ("failed", -number) and state.error is not None
+    assert number.name in state.error["message"] and "last words" in state.error["message"]
+    assert ("out-of-memory" in state.error["hint"]) == (number is signal.SIGKILL)
+    assert not (run.dir / "result.json").exists()
+
+
+def test_job_that_leaves_without_a_result_fails(toys: Toys) -> None:
+    state = wait_for_end(toys.start(do="exit"))
+    assert state.state == "failed" and state.error is not None
+    assert "exit code 9" in state.error["message"] and "about to leave" in state.error["message"]
+
+
+def test_what_the_job_leaves_behind_is_swept(toys: Toys) -> None:
+    """A child in a session of its own that outlives its parent, as a launcher's workers do; an untagged process stays."""
+    bystander = python("import time; time.sleep(60)")
+    try:
+        run = toys.start(do="children", steps=1)
+        assert wait_for_end(run, 20).state == "succeeded"
+        child = next(event.data["pid"] for event in run.events() if event.kind == "child")
+        assert identify(child) is None and find_tagged(run.id) == []
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.communicate()
+
+
+def test_hang_up_leaves_the_supervisor_alone_and_sigterm_stops_the_run(toys: Toys) -> None:
+    run = toys.start(steps=1000, pause=0.02)
+    supervisor = wait_for(run, "running").supervisor
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGHUP)
+    os.kill(supervisor.pid, signal.SIGHUP)
+    assert is_alive(supervisor)
+    os.kill(supervisor.pid, signal.SIGTERM)
+    state = wait_for_end(run)
+    assert state.state == "stopped" and (run.dir / "checkpoints" / "step.json").exists()
+
+
+def test_restarted_machine_is_named_as_the_reason(toys: Toys) -> None:
+    run = toys.start(steps=1000, pause=0.05)
+    wait_for(run, "running")
+    kill_supervisor(run)
+    kill_job(run)
+    state = read_json(run.dir / "state.json", dict)
+    state["job"]["boot_id"] = "00000000-0000-0000-0000-000000000000"
+    write_json(run.dir / "state.json", state)
+    assert "restarted" in refresh(run).reason
+
+
+def test_run_of_another_machine_is_left_to_it(toys: Toys) -> None:
+    """On a shared file system a login node must not call a compute node's run lost."""
+    run = toys.create()
+    spec = read_json(run.dir / "spec.json", dict)
+    spec["host"] = "another-machine"
+    write_json(run.dir / "spec.json", spec)
+    write_json(run.dir / "state.json", RunState(state="running"))
+    foreign = Run(run.dir, read_json(run.dir / "spec.json", RunSpec))
+    assert refresh(foreign).state == "running"
+    write_json(run.dir / "state.json", RunState(state="lost"))
+    with pytest.raises(Refused, match="another-machine"):
+        resume(foreign)
+
+
+def test_adopting_a_supervised_run_is_refused(toys: Toys) -> None:
+    run = toys.start(steps=1000, pause=0.02)
+    wait_for(run, "running")
+    with pytest.raises(Refused, match="supervised already"):
+        start_supervisor(run, "adopt")
+    (run.dir / "control" / "stop").touch()
+    assert wait_for_end(run).state == "stopped"
+
+
+def test_queued_run_is_not_lost(toys: Toys) -> None:
+    run = toys.create()
+    assert refresh(run).state == "queued"
+
+
+def test_console_log_has_what_everyone_printed(toys: Toys) -> None:
+    run = toys.start(do="exit")
+    wait_for_end(run)
+    assert "about to leave" in Path(run.dir / "console.log").read_text()
