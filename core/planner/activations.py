@@ -1,0 +1,145 @@
+"""What the forward pass keeps for the backward pass, counted per block from the shapes of the model.
+
+The counts follow what the worker's loop really saves under autocast: every projection that trains, or that an adapter sits
+on, keeps its input in the computing precision; a norm keeps its input in float32; attention keeps queries, keys, values and
+its output, document by document, so that no (tokens × tokens) matrix exists; a gated MLP keeps three vectors of its width.
+``docs/design/planner.md`` compares them with measured runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..modelspec import LinearSpec, ModelSpec
+from .workload import Workload
+
+_LOGITS_BYTES = 12
+"""Per loss token and vocabulary entry: float32 logits, their log-softmax and its gradient."""
+
+_OUTPUT_PROJECTION = re.compile(r"(?:o_proj|out_proj|down_proj|c_proj|dense_4h_to_h|output\.dense|self_attention\.dense|fc2|wo|w2)$")
+_NORM = re.compile(r"\.0\..*(?:norm|ln)[^.]*\.weight$", re.IGNORECASE)
+"""A norm of block 0."""
+
+_RMS_NORM = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3"})
+
+
+@dataclass(frozen=True, slots=True)
+class Regime:
+    """How the numbers are held while training.
+
+    Attributes:
+        compute: bytes of an element in matrix products: 2 under bf16 and fp16, 4 under fp32.
+        residual: bytes of an element of the residual stream: that of the weights.
+        trains_base: whether weights of the base train.
+        adapter_rank: mean rank of the adapter on the projections; 0 without one.
+        copies_weights: bytes an element of weight copies in the computing precision; 0 where the weights are in it already.
+        checkpointing: whether blocks keep their input only and are computed again in the backward pass.
+        attention_matrix: whether attention keeps its (tokens × tokens) weights (dropout on a CPU).
+    """
+
+    compute: int
+    residual: int
+    trains_base: bool
+    adapter_rank: float
+    copies_weights: int
+    checkpointing: bool
+    attention_matrix: bool
+
+
+def activation_bytes(model: ModelSpec, regime: Regime, load: Workload) -> tuple[int, int]:
+    """Bytes kept between forward and backward.
+
+    Returns:
+        (activations, logits and their gradients). With checkpointing the recomputed block competes with the logits, so the
+        larger of the two is in the second.
+    """
+    block = _block_bytes(model, regime, load)
+    hidden = model.hidden_size
+    ends = load.tokens * hidden * (4 + (4 if regime.trains_base else 0)) + load.loss_tokens * hidden * 2 * regime.compute
+    logits = _LOGITS_BYTES * load.loss_tokens * model.vocab_size
+    masks = _mask_bytes(model, regime, load)
+    copies = regime.copies_weights * (model.linear_parameters + model.vocab_size * hidden)
+    if regime.checkpointing:
+        kept = model.num_hidden_layers * load.tokens * hidden * regime.residual
+        if not regime.trains_base:
+            block += copies // max(1, model.num_hidden_layers)
+            copies = regime.copies_weights * model.vocab_size * hidden
+        return kept + ends + masks + copies, max(logits, block)
+    return model.num_hidden_layers * block + ends + masks + copies, logits
+
+
+def _block_bytes(model: ModelSpec, regime: Regime, load: Workload) -> int:
+    """Bytes that one block keeps."""
+    first = min((linear.block for linear in model.linears), default=0)
+    linears = [linear for linear in model.linears if linear.block == first]
+    per_token = _linear_inputs(linears, regime) + _norms(model, regime) + _attention(model, regime, load) + _mlp(model, linears, regime)
+    if _dropout(model.config):
+        per_token += 2 * regime.compute * model.hidden_size
+    return round(per_token * load.tokens)
+
+
+def _linear_inputs(linears: list[LinearSpec], regime: Regime) -> float:
+    """Inputs of the projections. In float32 those that read the same input share it; under autocast each casts its own."""
+    if not regime.trains_base and not regime.adapter_rank:
+        return 0.0
+    rank = regime.compute * regime.adapter_rank * len(linears)
+    if regime.compute < 4:
+        return regime.compute * sum(linear.in_features for linear in linears) + rank
+    seen: dict[tuple[str, int, bool], int] = {}
+    for linear in linears:
+        ends = bool(_OUTPUT_PROJECTION.search(linear.name))
+        seen[(linear.name.rsplit(".", 1)[0], linear.in_features, ends)] = linear.in_features
+    return regime.compute * sum(seen.values()) + rank
+
+
+def _norms(model: ModelSpec, regime: Regime) -> float:
+    """Inputs of the norms: RMS norms compute in float32 and, where they train, keep the normalised vector as well."""
+    count = _norm_count(model)
+    if model.model_type in _RMS_NORM:
+        return count * model.hidden_size * (8 if regime.trains_base else 4)
+    return count * model.hidden_size * regime.residual
+
+
+def _norm_count(model: ModelSpec) -> int:
+    """Norms of the residual stream's width in one block."""
+    one = (model.hidden_size,)
+    return sum(tensor.shape == one and bool(_NORM.search(name)) for name, tensor in model.tensors.items()) or 2
+
+
+def _attention(model: ModelSpec, regime: Regime, load: Workload) -> float:
+    head = model.config.get("head_dim") or model.hidden_size // model.num_attention_heads
+    queries, keys = model.num_attention_heads * head, model.num_key_value_heads * head
+    if regime.attention_matrix:
+        return 4 * 3 * queries + 12 * model.num_attention_heads * load.longest
+    return regime.compute * (2 * queries + 2 * keys)
+
+
+def _mlp(model: ModelSpec, linears: list[LinearSpec], regime: Regime) -> float:
+    """What lies between the MLP's projections; the last projection's input is counted with the projections."""
+    width = model.intermediate_size
+    if any("gate" in linear.suffix for linear in linears):
+        return 3 * regime.compute * width
+    if model.model_type == "falcon":  # its projections add their bias outside the matrix product, in the weights' precision
+        return width * regime.residual
+    if str(model.config.get("activation_function") or model.config.get("hidden_act")) in ("gelu_new", "gelu_fast"):
+        return 4 * regime.compute * width  # written out in elementary functions
+    return regime.compute * width
+
+
+def _mask_bytes(model: ModelSpec, regime: Regime, load: Workload) -> int:
+    """The position biases of ALiBi: one (heads, length, length) matrix an example, shared by all blocks."""
+    if not model.config.get("alibi"):
+        return 0
+    return regime.compute * model.num_attention_heads * load.longest * load.tokens
+
+
+def attention_dropout(config: Mapping[str, object]) -> float:
+    """The dropout on attention weights that the model's configuration asks for."""
+    names = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
+    return next((float(config[name]) for name in names if isinstance(config.get(name), (int, float))), 0.0)  # type: ignore[arg-type]
+
+
+def _dropout(config: Mapping[str, object]) -> bool:
+    return any(config.get(name) for name in ("resid_pdrop", "hidden_dropout", "hidden_dropout_prob"))

@@ -1,0 +1,177 @@
+"""Peak memory of a training run by part: an instant formula from shapes alone.
+
+    peak = weights + optimizer + max(activations + logits + gradient of the head, all gradients)
+
+because gradients are freed before the forward pass: where activations are largest, only the output head's gradient exists
+yet; where the gradients are complete, the activations are gone. Under gradient accumulation the gradients stay.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+
+from ..api import Footprint
+from ..modelspec import ModelSpec
+from ..training import TrainingOptions
+from .activations import Regime, activation_bytes, attention_dropout
+from .headers import DTYPE_BITS
+from .workload import Workload
+
+MasterCopy = Literal["none", "fp32"]
+
+PARTS = ("weights", "gradients", "master_weights", "optimizer", "activations", "quantisation", "adapter", "overhead")
+
+CUDA_CONTEXT = 500_000_000
+"""What a process holds on a GPU before it allocates anything: driver context and library workspaces."""
+
+CPU_BASELINE = 60_000_000
+"""Growth of a CPU trainer's anonymous memory that no tensor explains: threads, oneDNN's scratch space, the data."""
+
+CPU_SPREAD = (0.85, 1.4)
+"""Peak on CPUs over the estimate, from the least to the most fragmented heap measured (docs/design/planner.md)."""
+
+_ADAM_BYTES = 8
+"""Two float32 moments a trained parameter."""
+
+_SHARDED = ("weights", "gradients", "master_weights", "optimizer", "quantisation", "adapter")
+"""Parts that sharding over devices divides; every device keeps its own activations and overhead."""
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """What a run will need, and whether it fits.
+
+    Attributes:
+        total_bytes: the expected peak; the sum of ``parts``.
+        parts: bytes by part (`PARTS`) at the moment of the peak: gradients that are not there yet, or activations that are
+            gone by then, are not in it.
+        devices_needed: devices of ``memory_bytes`` over which the run would have to be sharded; ``None`` where no number
+            is enough (one micro-batch's activations do not fit).
+        fits: whether ``total_bytes`` is within ``memory_bytes``.
+        advice: sentences: why it does not fit, and what would, with the bytes each gives.
+        memory_bytes: what was planned for: asked for, or free on the device.
+        low_bytes: the least peak expected; on GPUs close to ``total_bytes``, on CPUs the heap's fragmentation spreads it.
+        high_bytes: the greatest.
+        tokens: of the largest micro-batch.
+        precision: of the computation, ``bf16``, ``fp16`` or ``fp32``.
+        device: id of the device planned for, empty for a memory size alone.
+    """
+
+    method: str
+    total_bytes: int
+    parts: dict[str, int]
+    devices_needed: int | None
+    fits: bool
+    advice: list[str]
+    memory_bytes: int
+    low_bytes: int
+    high_bytes: int
+    tokens: int
+    trainable_parameters: int
+    total_parameters: int
+    precision: str
+    device: str = ""
+
+
+def estimate(
+    model: ModelSpec,
+    footprint: Footprint,
+    training: TrainingOptions,
+    load: Workload,
+    *,
+    precision: str = "bf16",
+    master_copy: MasterCopy = "none",
+    on_cpu: bool = False,
+) -> dict[str, int]:
+    """Bytes by part at the peak.
+
+    Args:
+        precision: of the computation, under autocast.
+        master_copy: ``none``: weights that train are held in float32 themselves, as the worker does; ``fp32``: they are
+            held in 16 bits beside a float32 master copy, with 16-bit gradients (classical mixed precision).
+        on_cpu: whether the peak is that of a CPU process.
+    """
+    trained_base = footprint.trainable_parameters - footprint.added_parameters
+    weight_bytes = 2 if master_copy == "fp32" else 4
+    frozen = max(0, model.parameters - trained_base - footprint.quantized_parameters)
+    weights = round(
+        trained_base * weight_bytes
+        + frozen * _stored_bytes(model)
+        + footprint.quantized_parameters * footprint.quantized_bytes_per_parameter
+    )
+    gradients = trained_base * weight_bytes + footprint.added_parameters * 4
+    regime = _regime(model, footprint, training, precision, master_copy, on_cpu)
+    activations, logits = activation_bytes(model, regime, load)
+    early = gradients if training.gradient_accumulation_steps > 1 else _head_gradient(model, trained_base, weight_bytes)
+    at_activations = activations + logits + early >= gradients
+    parts = {
+        "weights": weights,
+        "gradients": early if at_activations else gradients,
+        "master_weights": trained_base * 4 if master_copy == "fp32" else 0,
+        "optimizer": footprint.trainable_parameters * _ADAM_BYTES,
+        "activations": activations + logits if at_activations else 0,
+        "quantisation": round(footprint.quantized_parameters * footprint.constants_bytes_per_parameter),
+        "adapter": footprint.added_parameters * 4,
+    }
+    parts["overhead"] = CPU_BASELINE if on_cpu else CUDA_CONTEXT
+    return parts
+
+
+def _regime(
+    model: ModelSpec, footprint: Footprint, training: TrainingOptions, precision: str, master_copy: MasterCopy, on_cpu: bool
+) -> Regime:
+    trains_base = footprint.trainable_parameters > footprint.added_parameters
+    compute = 4 if precision == "fp32" else 2
+    held = (2 if master_copy == "fp32" else 4) if trains_base else _stored_bytes(model)
+    width = sum(linear.in_features + linear.out_features for linear in model.linears)
+    return Regime(
+        compute=compute,
+        residual=4 if held > 2 else 2,
+        trains_base=trains_base,
+        adapter_rank=footprint.added_parameters / width if width else 0.0,
+        copies_weights=compute if held != compute and not footprint.quantized_parameters else 0,
+        checkpointing=training.gradient_checkpointing,
+        attention_matrix=on_cpu and attention_dropout(model.config) > 0,
+    )
+
+
+def _stored_bytes(model: ModelSpec) -> float:
+    """Bytes an element of the weights as they are stored and loaded."""
+    bits: dict[int, int] = {}
+    for tensor in model.tensors.values():
+        width = DTYPE_BITS[tensor.dtype]
+        bits[width] = bits.get(width, 0) + tensor.elements
+    return max(bits, key=lambda width: bits[width]) / 8
+
+
+def _head_gradient(model: ModelSpec, trained_base: int, weight_bytes: int) -> int:
+    """The output head's gradient, which exists while all activations still do."""
+    head = model.vocab_size * model.hidden_size
+    return head * weight_bytes if trained_base >= head else 0
+
+
+def devices_needed(parts: dict[str, int], memory_bytes: int) -> int | None:
+    """Over how many devices the weights and states must be sharded for each device's share to fit; ``None``: no number will do."""
+    sharded = sum(parts[name] for name in _SHARDED)
+    left = memory_bytes - (sum(parts.values()) - sharded)
+    if left <= 0:
+        return None
+    return max(1, math.ceil(sharded / left))
+
+
+def human_bytes(count: int) -> str:
+    """``8_800_000`` → ``8.8 MB``: decimal units, as the rest of the app shows."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def spread(total_bytes: int, on_cpu: bool) -> tuple[int, int]:
+    """The least and the greatest peak to expect around an estimate."""
+    low, high = CPU_SPREAD if on_cpu else (0.95, 1.1)
+    return round(total_bytes * low), round(total_bytes * high)

@@ -1,0 +1,74 @@
+"""How many tokens the largest micro-batch holds: the size that activations and logits grow with."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..training import TrainingOptions
+
+_BYTES_PER_TOKEN = 2.5
+"""Of UTF-8 text, rather few than many: 3 to 4 for English under large vocabularies, about 3 (one character) for Chinese."""
+
+_TEMPLATE_TOKENS = 8
+"""What a chat template puts around a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The largest micro-batch.
+
+    Attributes:
+        tokens: of all its examples.
+        loss_tokens: those that carry loss; only they get logits.
+        longest: tokens of its longest example.
+    """
+
+    tokens: int
+    loss_tokens: int
+    longest: int
+
+
+def largest_batch(training: TrainingOptions, lengths: Sequence[int] | None = None, loss_lengths: Sequence[int] | None = None) -> Workload:
+    """The largest micro-batch that training will meet.
+
+    Args:
+        lengths: tokens of every training example; none: every example is taken to be ``max_length`` long.
+        loss_lengths: loss tokens of every example, in the same order; none: all of them.
+    """
+    batch = training.per_device_train_batch_size
+    if not lengths:
+        return Workload(batch * training.max_length, batch * training.max_length, training.max_length)
+    cut = [min(length, training.max_length) for length in lengths]
+    tokens = _expected_maximum(cut, batch)
+    if loss_lengths is None:
+        loss = tokens
+    else:
+        loss = min(tokens, _expected_maximum([min(length, training.max_length) for length in loss_lengths], batch))
+    return Workload(tokens, loss, max(cut))
+
+
+def _expected_maximum(sizes: Sequence[int], batch: int) -> int:
+    """The largest sum of ``batch`` sizes drawn at random that a run is likely to see: mean plus three deviations of the
+    sum, at most the sum of the largest ones."""
+    worst = sum(sorted(sizes, reverse=True)[:batch])
+    likely = batch * statistics.fmean(sizes) + 3 * statistics.pstdev(sizes) * batch**0.5
+    return max(1, min(worst, round(likely)))
+
+
+def guess_lengths(turns: Iterable[Sequence[tuple[str, bool]]]) -> tuple[list[int], list[int]]:
+    """Token lengths guessed from text alone, for a plan before a tokenizer is at hand; rather too many than too few.
+
+    Args:
+        turns: per example, its pieces of text and whether each carries loss.
+
+    Returns:
+        (tokens, loss tokens) per example.
+    """
+    lengths, losses = [], []
+    for pieces in turns:
+        sizes = [(round(len(text.encode()) / _BYTES_PER_TOKEN) + _TEMPLATE_TOKENS, carries_loss) for text, carries_loss in pieces]
+        lengths.append(sum(size for size, _ in sizes))
+        losses.append(sum(size for size, carries_loss in sizes if carries_loss))
+    return lengths, losses
