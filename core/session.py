@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from .errors import FineTUIError, WorkFailed, error_from_dict
+from .fsio import disk_errors
 
 _DRAIN_SECONDS = 5.0
 """How long an abandoned request may take to end before its worker is killed."""
@@ -48,7 +49,7 @@ class WorkerSession:
         self._last_id = 0
         self._buffer = bytearray()
         self._closed = False
-        self._log: BinaryIO = cast(BinaryIO, open(log, "a+b") if log else tempfile.TemporaryFile())
+        self._log = _open_log(log)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "finetui.core.worker.session"],
             stdin=subprocess.PIPE,
@@ -69,7 +70,7 @@ class WorkerSession:
         """Whether the worker can take requests."""
         return not self._closed and self._process.poll() is None
 
-    def call(self, op: str, **arguments: Any) -> Any:
+    def call(self, op: str, **arguments: Any) -> dict[str, Any]:
         """Ask for ``op`` and wait for its result; chunks on the way are dropped.
 
         Raises:
@@ -198,6 +199,14 @@ class WorkerSession:
         if code == -signal.SIGKILL:
             hint = "the kernel kills what needs more memory than there is: take a smaller model, or free memory (`dmesg` tells)"
         return WorkFailed("\n".join([f"the worker {how}", *tail]), hint)
+
+
+def _open_log(path: Path | None) -> BinaryIO:
+    if path is None:
+        return cast(BinaryIO, tempfile.TemporaryFile())
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a+b")
 
 
 def _device_environment(gpus: str) -> dict[str, str]:

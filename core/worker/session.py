@@ -68,7 +68,7 @@ class Channel:
 class Operations:
     """What a session can do; each public method is an operation of `core.session`, its arguments by name.
 
-    A method returns its result, JSON-compatible; ``emit`` sends chunks before it, ``stop`` tells whether the request was cancelled.
+    A method returns its result as a dict; ``emit`` sends chunks before it, ``stop`` tells whether the request was cancelled.
     """
 
     def __init__(self) -> None:
@@ -124,11 +124,11 @@ class Operations:
         answer = generate(self.engine, ids, adapter, options, on_text=lambda text: emit({"text": text}), stop=stop)
         return msgspec.to_builtins(answer)
 
-    def preview(self, emit: Emit, stop: Callable[[], bool], **arguments: Any) -> list[dict[str, Any]]:
+    def preview(self, emit: Emit, stop: Callable[[], bool], **arguments: Any) -> dict[str, Any]:
         """The first rows as training would see them (see `worker.preview`)."""
         from .preview import preview
 
-        return preview(**arguments)
+        return {"rows": preview(**arguments)}
 
     def lengths(self, emit: Emit, stop: Callable[[], bool], **arguments: Any) -> dict[str, Any]:
         """Token lengths of data (see `worker.preview`)."""

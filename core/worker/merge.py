@@ -1,0 +1,212 @@
+"""Merging an adapter into its base: an ordinary model folder that needs no PEFT. A job.
+
+Sums are made in float32 and rounded once, to the dtype that each tensor is stored in. ``docs/design/merging.md`` has the why.
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from ..catalog.catalog import Catalog
+from ..catalog.digest import digest_folder, weight_files
+from ..catalog.manifest import BaseRef, Manifest, Parent, read_manifest, write_manifest
+from ..errors import DiskError, Incompatible, NameTaken, Refused, WorkFailed
+from ..fsio import read_json, staged_folder, write_json
+from ..planner.reading import read_model
+from ..runs.job import Job, run_job
+from ..runs.spec import MergeRequest
+from .loading import load_base, load_tokenizer, quiet_libraries
+from .memory import MemoryMeter
+from .mergebase import BaseRecipe, recipe_for
+from .peft_support import CONFIG_FILE
+from .slots import load_complete, read_peft_config
+from .verify import Reference, compare, reference
+
+_COPIED = (
+    "config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json",
+    "chat_template*", "*.tiktoken", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "LICENSE*", "NOTICE*",
+)  # fmt: skip
+"""Files of a model folder that its merged models share."""
+
+_DISK_RESERVE = 64 << 20
+"""Bytes that must stay free beside the merged weights."""
+
+
+def check_mergeable(adapter: Path) -> None:
+    """Refuse an adapter that cannot be folded into a base's weights, by its configuration alone.
+
+    Raises:
+        Incompatible: the message says why not.
+    """
+    if not (adapter / CONFIG_FILE).is_file():
+        raise Incompatible(f"{adapter} is no adapter but a whole model: there is nothing to merge", "use the folder as it is")
+    config = read_peft_config(adapter)
+    kind = getattr(config.peft_type, "value", config.peft_type)
+    reason = ""
+    if config.is_prompt_learning:
+        reason = "it is made of virtual tokens in front of the prompt, which no weight of the base can hold"
+    elif config.is_adaption_prompt or kind in ("XLORA", "POLY", "SHADOW", "LILY", "PEANUT"):
+        reason = "what it adds depends on the input, so no fixed weight equals it"
+    elif getattr(config, "alora_invocation_tokens", None) or getattr(config, "layer_replication", None):
+        reason = "it works on some positions, or on copies of layers, only"
+    if reason:
+        raise Incompatible(f"a {kind} adapter cannot be merged: {reason}", "load it beside the base instead, as `finetui chat` does")
+
+
+def main(job: Job) -> dict[str, Any]:
+    """The job; returns ``{out, digest, bytes, seconds, peak_memory_bytes, merged_into, verified}``."""
+    started = time.perf_counter()
+    quiet_libraries()
+    request = job.request(MergeRequest)
+    base, adapter, output = Path(request.model_path), Path(request.adapter), Path(request.output)
+    _check(job, request)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    meter = MemoryMeter(device)
+    recipe = recipe_for(adapter)
+    job.event("prepared", f"merging into {recipe.description}", device=str(device))
+    with staged_folder(output) as staging:
+        expected = reference(recipe, base, adapter, device) if request.verify else None
+        meter.sample()
+        _write_merged(recipe, base, adapter, staging, device, meter)
+        verified = _verify(job, expected, staging, device) if expected is not None else {}
+        digest = digest_folder(staging)
+        write_manifest(staging, _manifest(request, job, verified))
+    job.event("saved", f"merged model in {output}", path=str(output))
+    return {
+        "out": str(output),
+        "digest": digest,
+        "bytes": sum(file.stat().st_size for file in weight_files(output)),
+        "seconds": time.perf_counter() - started,
+        "peak_memory_bytes": meter.peak,
+        "merged_into": recipe.description,
+        "verified": verified,
+    }
+
+
+def _check(job: Job, request: MergeRequest) -> None:
+    """Everything that can be refused before anything is loaded."""
+    base, output = Path(request.model_path), Path(request.output)
+    if output.exists() or output.is_symlink():
+        raise NameTaken(f"{output} exists already", "choose another name, or remove it first")
+    check_mergeable(Path(request.adapter))
+    catalog = Catalog(job.home)
+    catalog.check_pair(catalog.model(str(base)), catalog.adapter(request.adapter), ignore_digest=request.force)
+    load_tokenizer(base)
+    needed = sum(file.stat().st_size for file in weight_files(base)) + _DISK_RESERVE
+    place = next(folder for folder in output.parents if folder.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise DiskError(f"{place}: {free / 1e6:,.0f} MB are free, the merged model needs {needed / 1e6:,.0f}", "free some space, or write elsewhere")
+
+
+def _write_merged(recipe: BaseRecipe, base: Path, adapter: Path, staging: Path, device: torch.device, meter: MemoryMeter) -> None:
+    """Merge in memory and write weights, configuration and tokenizer into ``staging``."""
+    model = recipe.float32(base, device)
+    untied = _untie(model, adapter)
+    wrapper = load_complete(model, adapter)
+    try:
+        merged = wrapper.merge_and_unload(safe_merge=False)
+    except (NotImplementedError, ValueError, AttributeError, RuntimeError) as problem:
+        raise Incompatible(f"{adapter} cannot be merged: {str(problem).splitlines()[0] if str(problem) else problem!r}") from problem
+    meter.sample()
+    for name, parameter in merged.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise WorkFailed(f"{name} of the merged model is not finite", "the adapter's weights are broken: evaluate it first")
+    _as_stored(merged, base)
+    for pattern in _COPIED:
+        for file in base.glob(pattern):
+            shutil.copyfile(file, staging / file.name)
+    config = read_json(staging / "config.json")
+    try:
+        merged.save_pretrained(staging)
+    except SafetensorError as problem:
+        raise DiskError(f"{staging.parent}: {problem}", "free some space, or write elsewhere") from problem
+    tied = bool(config.get("tie_word_embeddings", merged.config.tie_word_embeddings)) and not untied and merged.config.tie_word_embeddings
+    write_json(staging / "config.json", {**config, "tie_word_embeddings": tied} if not tied else config)
+    del wrapper, merged, model
+    gc.collect()
+
+
+def _as_stored(model: nn.Module, base: Path) -> None:
+    """Round every parameter, once, to the dtype that the base's file has it in."""
+    spec = read_model(base)
+    dtypes = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F64": torch.float64}
+    usual = getattr(torch, spec.dtype)
+    for name, parameter in model.named_parameters():
+        stored = spec.tensors.get(name)
+        parameter.data = parameter.data.to(dtypes.get(stored.dtype, usual) if stored else usual)
+        if not torch.isfinite(parameter.data).all():
+            raise WorkFailed(f"{name} of the merged model does not fit into {spec.dtype}", "merge into a base stored in float32 or bfloat16")
+    model.config.dtype = usual  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+
+
+def _untie(model: Any, adapter: Path) -> bool:
+    """Give the output head a weight of its own where it shares the embeddings' and the adapter changes one of the two."""
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or head.weight is not embeddings.weight:
+        return False
+    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if module is head or module is embeddings}
+    config = read_peft_config(adapter)
+    targets = [config.target_modules or (), config.modules_to_save or (), getattr(config, "trainable_token_indices", None) or ()]
+    touched = {str(target).rsplit(".", 1)[-1] for group in targets for target in ([group] if isinstance(group, str) else group)}
+    if not names & touched:
+        return False
+    head.weight = nn.Parameter(head.weight.detach().clone())
+    model.config.tie_word_embeddings = False
+    return True
+
+
+def _verify(job: Job, expected: Reference, staging: Path, device: torch.device) -> dict[str, Any]:
+    """Read the written model back and compare it.
+
+    Raises:
+        Refused: it does not say what base and adapter say together.
+    """
+    model = load_base(staging, dtype=torch.float32, device=device)
+    figures = compare(expected, model, read_model(staging).dtype)
+    job.event("evaluation", f"verified: logits differ by {figures['max_abs_diff']:.2g} at most", **figures)
+    if not figures["passed"]:
+        raise Refused(
+            f"the merged model is not base plus adapter: logits differ by {figures['max_abs_diff']:.3g}, "
+            f"{figures['max_rel_diff']:.1%} of their size (allowed {figures['tolerance']:.1%})",
+            "nothing was written; use the adapter beside the base instead",
+        )
+    return figures
+
+
+def _manifest(request: MergeRequest, job: Job, verified: dict[str, Any]) -> Manifest:
+    """Where the merged model comes from: base and adapter by digest."""
+    base, adapter = Path(request.model_path), Path(request.adapter)
+    trained = read_manifest(adapter) or Manifest()
+    base_digest = digest_folder(base)
+    hub_id = "" if Path(request.base_model_name_or_path).is_absolute() else request.base_model_name_or_path
+    return Manifest(
+        kind="model",
+        name=Path(request.output).name,
+        method=trained.method,
+        method_options=trained.method_options,
+        task=trained.task,
+        base=BaseRef(name=request.model, hub_id=hub_id, digest=base_digest, path=str(base)),
+        data=trained.data,
+        seed=trained.seed,
+        versions=trained.versions,
+        metrics={"merge_max_abs_diff": verified["max_abs_diff"]} if verified else {},
+        run=job.spec.run,
+        created=time.time(),
+        parents=[
+            Parent(kind="model", relation="base", name=request.model, digest=base_digest, repo=hub_id),
+            Parent(kind="adapter", relation="merged", name=adapter.name, digest=digest_folder(adapter)),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    run_job(main)

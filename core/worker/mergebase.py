@@ -1,0 +1,79 @@
+"""What an adapter is merged into: the base as stored, or, for one trained on a quantised base, what that base computes with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from .. import registry
+from ..catalog.manifest import read_manifest
+from ..options import parse
+from .loading import load_base
+
+
+@dataclass(frozen=True)
+class BaseRecipe:
+    """How to load the base that an adapter was trained on.
+
+    Attributes:
+        description: for people: ``the base as stored``, or which quantisation it is dequantised from.
+        load_arguments: what its method gives ``from_pretrained``; empty where the base is not quantised.
+    """
+
+    description: str
+    load_arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def trained_on(self, path: Path, device: torch.device) -> Any:
+        """The base as it was while training, computing in float32."""
+        if not self.load_arguments:
+            return load_base(path, dtype=torch.float32, device=device)
+        model = load_base(path, device=device, load_arguments=self.load_arguments)
+        for layer in _quantised(model).values():
+            layer.compute_dtype = torch.float32
+            layer.compute_type_is_set = True  # else bitsandbytes takes the dtype of the first input
+        for parameter in model.parameters():
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.float()
+        return model
+
+    def float32(self, path: Path, device: torch.device) -> Any:
+        """An ordinary float32 model with the weights that `trained_on` computes with."""
+        model = load_base(path, dtype=torch.float32, device=device)
+        if not self.load_arguments:
+            return model
+        from bitsandbytes.functional import dequantize_4bit
+
+        quantised = load_base(path, device=device, load_arguments=self.load_arguments)
+        for name, layer in _quantised(quantised).items():
+            weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(device, torch.float32)
+            own = model.get_submodule(name)
+            own.weight.data = weight.t().contiguous() if isinstance(own, Conv1D) else weight
+        return model
+
+
+def recipe_for(adapter: Path) -> BaseRecipe:
+    """The recipe for an adapter folder, by the method that its manifest names.
+
+    An adapter without a manifest says nothing of quantisation and is merged into the base as stored.
+    """
+    manifest = read_manifest(adapter)
+    if manifest is None or manifest.method not in registry.names("methods"):
+        return BaseRecipe("the base as stored")
+    method = registry.load("methods", manifest.method)
+    options = parse(method.options, manifest.method_options, owner=f"method '{manifest.method}'")
+    arguments = method.load_arguments(options, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if "quantization_config" not in arguments:
+        return BaseRecipe("the base as stored")
+    return BaseRecipe(f"the base dequantised from 4 bits ({arguments['quantization_config'].bnb_4bit_quant_type})", arguments)
+
+
+def _quantised(model: nn.Module) -> dict[str, Any]:
+    from bitsandbytes.nn import Linear4bit
+
+    return {name: module for name, module in model.named_modules() if isinstance(module, Linear4bit)}
