@@ -25,7 +25,7 @@ def scan_jsonl(path: Path) -> Iterator[Entry]:
             yield line
         elif line.strip():
             try:
-                value = json.loads(line)
+                value = json.loads(line.rstrip("\r\n"))
             except (json.JSONDecodeError, RecursionError) as problem:
                 yield _syntax_error(path, number, problem)
                 continue
@@ -39,7 +39,7 @@ def scan_json(path: Path) -> Iterator[Entry]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as problem:
         start = raw.rfind(b"\n", 0, problem.start) + 1
-        inside = UnicodeDecodeError("utf-8", raw[start : problem.end], problem.start - start, problem.end - start, problem.reason)
+        inside = UnicodeDecodeError("utf-8", raw[start : problem.end + 1], problem.start - start, problem.end - start, problem.reason)
         yield not_utf8(path, raw.count(b"\n", 0, start) + 1, inside)
         return
     del raw

@@ -59,14 +59,11 @@ def answer_spans(tokenizer: Any, turns: Sequence[Turn], text: str) -> list[Span]
 def _tagged_spans(tokenizer: Any, turns: Sequence[Turn], text: str) -> list[Span]:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    rendered, indices = _guarded(
-        lambda: render_jinja_template(
-            conversations=[_messages(turns)],  # type: ignore[arg-type]
-            chat_template=tokenizer.get_chat_template(),
-            return_assistant_tokens_mask=True,
-            **tokenizer.special_tokens_map,
-        )
+    arguments: dict[str, Any] = {"conversations": [_messages(turns)], **tokenizer.special_tokens_map}
+    answer: Any = _guarded(
+        lambda: render_jinja_template(chat_template=tokenizer.get_chat_template(), return_assistant_tokens_mask=True, **arguments)
     )
+    rendered, indices = answer
     if rendered[0] != text or not indices[0]:
         raise _unknown(next(number for number, turn in enumerate(turns) if turn.role == "assistant"))
     eos = tokenizer.eos_token
