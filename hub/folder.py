@@ -1,13 +1,14 @@
 """A shared directory as a hub: on one machine, on a network file system, or on a stick.
 
     ROOT/owner/name/refs/main                  the newest revision, replaced atomically
-    ROOT/owner/name/snapshots/<revision>/      the files, and files.json with their sizes and sha256
+    ROOT/owner/name/snapshots/<revision>/      the files, and .files.json with their sizes and sha256
 
 A revision is the sha256 over the files' own: the same content is the same revision.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from pathlib import Path
@@ -15,20 +16,20 @@ from typing import ClassVar
 
 import msgspec
 
-from ..core.api import AdapterHub, CorruptFile, HubContext, HubFile, NotFound, PushPlan, Refused, Transfer, UsageError
+from ..core.api import AdapterHub, CorruptFile, HubContext, HubFile, NameTaken, NotFound, PushPlan, Refused, Transfer, UsageError
 from ..core.catalog.digest import sha256_file
 from ..core.catalog.editing import is_safe_file
 from ..core.errors import closest
 from ..core.fsio import disk_errors, read_json, staged_folder, write_bytes, write_json
 from ..core.paths import check_name
 
-LISTING = "files.json"
+LISTING = ".files.json"
 _DEFAULT_OWNER = "local"
 _MIN_PREFIX = 6
 
 
 class Listing(msgspec.Struct):
-    """``files.json``: what a snapshot holds."""
+    """``.files.json``: what a snapshot holds."""
 
     files: list[HubFile]
 
@@ -53,7 +54,8 @@ class FolderHub(AdapterHub):
         snapshot = place / "snapshots" / _revision(files)
         sent = 0
         if not snapshot.exists():
-            sent = _copy_all(folder, files, snapshot, context)
+            with contextlib.suppress(NameTaken):  # another process has just published the same content
+                sent = _copy_all(folder, files, snapshot, context)
         with disk_errors(place):
             (place / "refs").mkdir(parents=True, exist_ok=True)
         write_bytes(place / "refs" / ref, snapshot.name.encode() + b"\n")

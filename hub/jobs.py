@@ -9,7 +9,6 @@ from typing import Any
 from ..core import registry
 from ..core.api import HubContext, Transfer
 from ..core.fsio import staged_folder
-
 from ..core.runs.job import Job, Stopped, run_job
 from ..core.runs.spec import HubRequest
 from .transfer import accept, make_parcel

@@ -55,6 +55,11 @@ class Parcel:
                     os.symlink(content.resolve(), folder / path)
 
 
+def is_publishable(name: str) -> bool:
+    """Whether a file travels: weights, configuration, tokenizer and text; no pickles, no code, nothing hidden."""
+    return is_safe_file(name) and not name.startswith(".")
+
+
 def _hub_file(path: str, content: bytes | Path) -> HubFile:
     if isinstance(content, bytes):
         return HubFile(path, len(content), hashlib.sha256(content).hexdigest())
@@ -88,7 +93,7 @@ def make_parcel(home: Home, adapter: str, repo: str) -> Parcel:
     contents: dict[str, bytes | Path] = {
         path.name: path
         for path in sorted(folder.iterdir())
-        if path.is_file() and is_safe_file(path.name) and path.name not in (CARD_FILE, MANIFEST_FILE)
+        if path.is_file() and is_publishable(path.name) and path.name not in (CARD_FILE, MANIFEST_FILE)
     }
     if CONFIG_FILE in contents:
         config = _without_paths(read_json(folder / CONFIG_FILE))

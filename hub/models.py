@@ -1,0 +1,47 @@
+"""Base models from the Hub into the Hugging Face cache, where the catalog finds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core.api import CorruptFile, UnsafeFile
+from .hubclient import hub_errors, is_same, list_files, open_client
+
+_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "README.md", "LICENSE*"]
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def download_model(repo: str, revision: str = "") -> Path:
+    """Download a model's safetensors, configuration and tokenizer, verified, and return the cached folder.
+
+    Files that are in the cache already are not fetched again.
+
+    Raises:
+        NotFound: no such repository or revision.
+        UnsafeFile: its weights are only there as pickles.
+        CorruptFile: a file is not what the Hub lists; it is removed from the cache.
+        NetworkError, TokenError: the Hub cannot be reached or refuses.
+    """
+    what = f"{repo}@{revision}" if revision else repo
+    with hub_errors(what):
+        api = open_client()
+        commit = str(api.model_info(repo, revision=revision or None).sha)
+        files = {path: file for path, file in list_files(api, repo, commit).items() if "/" not in path}
+        weights = [path for path in files if path.endswith(".safetensors")]
+        pickles = [path for path in files if path.endswith(_PICKLES)]
+        if pickles and not weights:
+            raise UnsafeFile(
+                f"{what} has its weights only as a pickle ({pickles[0]}), which can run code", "choose a model with safetensors"
+            )
+        folder = Path(
+            api.snapshot_download(repo, revision=revision or "main", allow_patterns=_PATTERNS, ignore_patterns=["*/*", "consolidated*"])
+        )
+        if folder.name != commit:
+            folder = Path(api.snapshot_download(repo, revision=commit, allow_patterns=_PATTERNS, ignore_patterns=["*/*", "consolidated*"]))
+        for path, file in files.items():
+            local = folder / path
+            if local.exists() and not is_same(local, file):
+                local.resolve().unlink()
+                local.unlink(missing_ok=True)
+                raise CorruptFile(f"{what}: {path} arrived damaged and was removed", "add the model again")
+    return folder
