@@ -165,8 +165,8 @@ class JsonlWriter:
             size = os.fstat(self._fd).st_size
             try:
                 written = os.write(self._fd, line)
-                if written != len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                while written < len(line):  # cut short: the next write says why
+                    written += os.write(self._fd, line[written:])
             except OSError:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._fd, size)

@@ -19,8 +19,7 @@ from .store import Run, RunStore
 def refresh(run: Run) -> RunState:
     """The run's state, made true first. A run of another machine is left to that machine.
 
-    Raises:
-        DiskError: what was found could not be written down.
+    On a full disk the truth is returned although it cannot be written down; the next look tries again.
     """
     state = run.state()
     if state.state not in ACTIVE or state.state == "queued" or run.spec.host != host_name() or fsio.is_locked(records.lock_file(run.dir)):
@@ -37,7 +36,7 @@ def refresh(run: Run) -> RunState:
 def refresh_all(store: RunStore) -> None:
     """`refresh` every run of a home; called when the screen or a command that lists runs starts."""
     for run in store.list():
-        with contextlib.suppress(errors.DiskError, errors.WorkFailed):  # this run keeps its last word; the others matter too
+        with contextlib.suppress(errors.FineTUIError):  # this run keeps its last word; the others matter too
             refresh(run)
 
 
@@ -54,7 +53,8 @@ def _mark_dead(run: Run) -> RunState:
             identity.signal_process(left, signal.SIGKILL)
         result = records.read_result(run.dir, state.attempt)
         end = verdict.from_result(result) if result is not None else verdict.Verdict("lost", _why_lost(state))
-        records.change_state(run.dir, state, end.state, end.reason, exit_code=end.exit_code, error=end.error)
+        with contextlib.suppress(errors.DiskError):
+            records.change_state(run.dir, state, end.state, end.reason, exit_code=end.exit_code, error=end.error)
         return state
     finally:
         lock.release()

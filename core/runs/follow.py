@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,14 @@ class Follower:
 def follow(run: Run, *, interval: float = 0.25, log_tail: int | None = None) -> Iterator[Update]:
     """Yield an `Update` whenever there is something new, until the run has ended; the last one has the final state."""
     follower = Follower(run, log_tail=log_tail)
-    checked = 0.0
+    truth, checked = run.state(), 0.0
     while True:
         if time.monotonic() - checked >= REFRESH_SECONDS:
-            refresh(run)
+            truth = refresh(run)
             checked = time.monotonic()
         update = follower.poll()
+        if truth.state not in ACTIVE and update.state.state in ACTIVE:  # the disk is too full to write the end down
+            update = replace(update, state=truth, changed=True)
         if update.changed:
             yield update
         if update.state.state not in ACTIVE:

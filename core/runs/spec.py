@@ -1,17 +1,17 @@
 """What a run is asked to do, and the records that its files hold.
 
-    runs/<ulid>/
-      spec.json       RunSpec, written once by the launcher
-      state.json      RunState, replaced by whoever holds the run's lock (launcher until the supervisor starts, then it)
-      lock            flock held by the supervisor while it lives
-      events.jsonl    Event lines, appended by the job process
-      metrics.jsonl   plain dicts, appended by the job process
-      result.json     Result, written by the job process as its last act
-      result.N.json   Result of the earlier attempt N
-      console.log     stdout and stderr of supervisor and job
-      checkpoints/    one folder a checkpoint
-      control/        requests to the job, each an empty file: ``stop``, ``stop_now``, ``checkpoint``
-      .reserve        disk space that an active run falls back on to say how it ended
+runs/<ulid>/
+  spec.json       RunSpec, written once by the launcher
+  state.json      RunState, replaced by whoever holds the run's lock (launcher until the supervisor starts, then it)
+  lock            flock held by the supervisor while it lives
+  events.jsonl    Event lines, appended by the job process
+  metrics.jsonl   plain dicts, appended by the job process
+  result.json     Result, written by the job process as its last act
+  result.N.json   Result of the earlier attempt N
+  console.log     stdout and stderr of supervisor and job
+  checkpoints/    one folder a checkpoint
+  control/        requests to the job, each an empty file: ``stop``, ``stop_now``, ``checkpoint``
+  .reserve        disk space that an active run falls back on to say how it ended
 """
 
 from __future__ import annotations

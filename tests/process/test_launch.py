@@ -11,11 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.runs import LAUNCH, Toys, python, until, wait_for, wait_for_end
-
 from finetui.core.errors import DataError, Refused, WorkFailed
 from finetui.core.fsio import is_locked
 from finetui.core.runs.launch import launch
+from support.runs import LAUNCH, Toys, python, until, wait_for, wait_for_end
 
 
 def test_launch_answers_quickly(toys: Toys, record_property: Callable[[str, object], None]) -> None:

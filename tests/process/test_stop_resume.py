@@ -7,13 +7,12 @@ import signal
 import time
 
 import pytest
-from support.runs import Toys, until, wait_for, wait_for_end
-
 from finetui.core.errors import Refused
 from finetui.core.fsio import read_json
 from finetui.core.runs import control
 from finetui.core.runs.follow import follow
 from finetui.core.runs.launch import launch, resume
+from support.runs import Toys, until, wait_for, wait_for_end
 
 
 def test_stop_saves_a_checkpoint_and_resume_goes_on_from_it(toys: Toys) -> None:

@@ -7,8 +7,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.runs import Toys, python, until, wait_for, wait_for_end
-
 from finetui.core.errors import Refused
 from finetui.core.fsio import is_locked, read_json, write_json
 from finetui.core.runs.adopt import refresh, refresh_all
@@ -16,6 +14,7 @@ from finetui.core.runs.identity import find_tagged, identify, is_alive, signal_p
 from finetui.core.runs.launch import resume, start_supervisor
 from finetui.core.runs.spec import RunSpec, RunState
 from finetui.core.runs.store import Run
+from support.runs import Toys, python, until, wait_for, wait_for_end
 
 
 def kill_supervisor(run: Run) -> None:
