@@ -147,6 +147,12 @@ class FineTuiApp(Acting, App[int]):
 
         self.push_screen(RunScreen(run_id))
 
+    def switch_to_run(self, run_id: str) -> None:
+        """Put a run's dashboard in the place of the screen that started it."""
+        from .screens.run import RunScreen
+
+        self.switch_screen(RunScreen(run_id))
+
     # Errors -----------------------------------------------------------------------------------------------------------
 
     def show_error(self, problem: FineTUIError) -> None:

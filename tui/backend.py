@@ -47,3 +47,97 @@ def remove_run(home: Home, run_id: str) -> None:
 
     store = RunStore(home)
     store.remove(store.get(run_id))
+
+
+def checkpoint_run(home: Home, run_id: str) -> None:
+    """Ask a training run for a checkpoint."""
+    from ..core.runs.control import checkpoint_now
+    from ..core.runs.store import RunStore
+
+    checkpoint_now(RunStore(home).get(run_id))
+
+
+def resume_run(home: Home, run_id: str) -> None:
+    """Start a new attempt inside the same run."""
+    from ..core.runs.launch import resume
+    from ..core.runs.store import RunStore
+
+    resume(RunStore(home).get(run_id))
+
+
+def method(name: str) -> tuple[Any, str]:
+    """A method's plugin, or ``None`` and why it does not load."""
+    from ..core import registry
+    from ..core.errors import FineTUIError
+
+    try:
+        return registry.load("methods", name), ""
+    except FineTUIError as problem:
+        return None, problem.message
+
+
+def objective_names() -> list[str]:
+    """Installed objectives."""
+    from ..core import registry
+
+    return registry.names("objectives")
+
+
+def method_choices(home: Home, model: str, training: Mapping[str, Any], gpus: str) -> list[tuple[str, str, str]]:
+    """Every installed method with its title; with a model also its memory, or why it cannot train it. Those that fit come first."""
+    from ..core import registry
+    from ..core.errors import FineTUIError
+    from .format import human_bytes
+
+    entries: list[tuple[int, str, str, str]] = []
+    for name in registry.names("methods"):
+        plugin, problem = method(name)
+        if plugin is None:
+            entries.append((3, name, name, problem))
+            continue
+        note, rank = plugin.title, 0
+        if model:
+            try:
+                plan, _ = price(home, model, name, {}, training, gpus)
+                rank = 0 if plan.fits else 1
+                note += f", {human_bytes(plan.total_bytes)}, {'fits' if plan.fits else 'does not fit'}"
+            except FineTUIError as refusal:
+                rank, note = 2, refusal.message
+        entries.append((rank, name, name, f"{note}. {plugin.summary}" if rank < 2 else note))
+    return [(name, label, note) for _, name, label, note in sorted(entries)]
+
+
+def price(
+    home: Home, model: str, method_name: str, method_options: Mapping[str, Any], training: Mapping[str, Any], gpus: str
+) -> tuple[Any, str]:
+    """The memory plan on the first device where it fits (else on the roomiest), and that device's name."""
+    from ..core.catalog.catalog import Catalog
+    from ..core.devices import select
+    from ..core.planner.advice import make_plan
+
+    folder = Path(Catalog(home).model(model).path)
+    first: tuple[Any, str] | None = None
+    for device in select(gpus):
+        plan = make_plan(folder, method_name, method_options, training, device=device)
+        found = (plan, "the CPU" if device.kind == "cpu" else f"GPU {device.id}")
+        if plan.fits:
+            return found
+        first = first or found
+    assert first is not None
+    return first
+
+
+def check_data(paths: list[str], columns: Mapping[str, str]) -> Any:
+    """What data files hold and what is wrong with them (`core.data.checking.DataReport`)."""
+    from ..core.data.checking import check
+    from ..core.runs.requests import existing_files
+
+    return check(existing_files(paths), columns)
+
+
+def start_training(home: Home, arguments: Mapping[str, Any]) -> str:
+    """Check, create and start a training run; returns its id."""
+    from ..core.runs.requests import start, train_request
+
+    request = train_request(home, **arguments)
+    return start(home, "train", request.name, request).id

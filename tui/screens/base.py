@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual.app import ComposeResult
+from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
@@ -115,13 +116,16 @@ class View(Working, Screen[Any]):
     def devices_changed(self) -> None:
         """The app has a new reading of the devices (`FineTuiApp.devices`)."""
 
-    def titled(self, widget: Widget, title: str, subtitle: str = "") -> None:
+    def titled(self, widget: Widget, title: str | Content, subtitle: str = "") -> None:
         """Set the title in a pane's rule, only where it differs (every set redraws)."""
-        from textual.content import Content
-
-        new, old = Content(title).markup, widget.border_title
+        new, old = f"{self.app.glyphs.rule} {_markup(title)} ", widget.border_title
         if new != old:
             widget.border_title = new
-        sub = Content(subtitle).markup
+        sub = f" {_markup(subtitle)} " if subtitle else ""
         if sub != (widget.border_subtitle or ""):
             widget.border_subtitle = sub
+
+
+def _markup(text: str | Content) -> str:
+    """A title as border titles take it: plain text escaped, content with its styles."""
+    return text.markup if isinstance(text, Content) else text.replace("[", r"\[")

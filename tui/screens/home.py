@@ -34,21 +34,20 @@ class HomeScreen(ArtifactActions, View):
     def content(self) -> ComposeResult:
         """Runs left, devices and the selected run right."""
         with Horizontal(classes="columns"):
-            with Vertical(id="home-left", classes="pane") as pane:
-                pane.border_title = "Runs"
+            with Vertical(id="home-left", classes="pane"):
                 yield FilterLine(id="filter")
                 yield Static(id="welcome", classes="hidden")
                 yield Lines(id="runs")
             with Vertical(id="home-right"):
-                with Vertical(id="devices", classes="pane") as devices:
-                    devices.border_title = "Devices"
+                with Vertical(id="devices", classes="pane"):
                     yield Static(id="device-lines")
-                with Vertical(id="selected", classes="pane") as selected:
-                    selected.border_title = "Selected"
+                with Vertical(id="selected", classes="pane"):
                     yield Static(id="selected-lines")
 
     def on_mount(self) -> None:
         """What is known already."""
+        for pane, title in (("#home-left", "Runs"), ("#devices", "Devices"), ("#selected", "Selected")):
+            self.titled(self.query_one(pane), title)
         self.query_one("#runs", Lines).focus()
         self.runs_changed()
         self.devices_changed()

@@ -45,7 +45,10 @@ class LossPlot(Widget):
         self._rows: list[list[tuple[str, str]]] = []
 
     def add(self, step: float, loss: float) -> None:
-        """One training loss."""
+        """One training loss; steps that were trained before (a resumed attempt) are replaced."""
+        while self.raw.xs and self.raw.xs[-1] >= step:
+            for values in (self.raw.xs, self.raw.ys, self.mean.xs, self.mean.ys):
+                values.pop()
         self.raw.xs.append(step)
         self.raw.ys.append(loss)
         self.mean.xs.append(step)
@@ -53,6 +56,9 @@ class LossPlot(Widget):
 
     def add_evaluation(self, step: float, loss: float) -> None:
         """One evaluation loss."""
+        while self.evaluations.xs and self.evaluations.xs[-1] >= step:
+            self.evaluations.xs.pop()
+            self.evaluations.ys.pop()
         self.evaluations.xs.append(step)
         self.evaluations.ys.append(loss)
 
@@ -101,7 +107,7 @@ class LossPlot(Widget):
             return []
         if window is None:
             return [[("", "")]] * (height // 2) + [[(" " * max(0, width // 2 - 12) + "waiting for the first step", "label")]]
-        marks = ticks(window.y_low, window.y_high, max(1, (height - 2) // 3))
+        marks = ticks(window.y_low, window.y_high, max(2, min(8, (height - 2) * 2 // 5)))
         step = marks[1] - marks[0] if len(marks) > 1 else 1.0
         labels = [tick_label(mark, step) for mark in marks]
         gutter = max((len(label) for label in labels), default=1) + 1

@@ -1,0 +1,174 @@
+"""Following one run for its dashboard: a thread reads, the facts are folded on the screen's side."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from textual.message import Message
+
+from ..core.paths import Home
+
+if TYPE_CHECKING:
+    from ..core.runs.follow import Update
+    from ..core.runs.spec import RunSpec
+
+POLL_SECONDS = 0.5
+"""The dashboard is drawn at most this often."""
+REFRESH_EVERY = 4
+"""Polls between two checks that the run is really alive."""
+LOG_TAIL_BYTES = 200_000
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class RunNews(Message):
+    """Something new in the run; the first one also tells what the run is."""
+
+    def __init__(self, spec: RunSpec, update: Update) -> None:
+        super().__init__()
+        self.spec, self.update = spec, update
+
+
+class RunFeed:
+    """The thread that polls one run. ``post`` is called in it."""
+
+    def __init__(self, home: Home, run_id: str, post: Callable[[Message], object], failed: Callable[[Exception], object]) -> None:
+        self.home, self.run_id, self._post, self._failed = home, run_id, post, failed
+        self._wake = threading.Event()
+        self._ended = False
+
+    def start(self) -> None:
+        """Begin; a daemon thread, so that it never delays leaving."""
+        threading.Thread(target=self._loop, name="run-feed", daemon=True).start()
+
+    def stop(self) -> None:
+        """End at the next chance."""
+        self._ended = True
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    def _loop(self) -> None:
+        from ..core.runs.adopt import refresh
+        from ..core.runs.follow import Follower
+        from ..core.runs.store import RunStore
+
+        try:
+            run = RunStore(self.home).get(self.run_id)
+            follower = Follower(run, log_tail=LOG_TAIL_BYTES)
+            rounds = 0
+            while not self._ended:
+                if rounds % REFRESH_EVERY == 1:
+                    refresh(run)
+                rounds += 1
+                update = follower.poll()
+                if update.changed and not self._ended:
+                    self._post(RunNews(run.spec, update))
+                self._wake.wait(POLL_SECONDS)
+                self._wake.clear()
+        except Exception as problem:
+            if not self._ended:
+                self._failed(problem)
+
+
+def plain(line: str) -> str:
+    """A log line without escape sequences; of a progress bar only its last state."""
+    return _ESCAPES.sub("", line.rstrip("\r").rsplit("\r", 1)[-1])
+
+
+class RunFacts:
+    """Everything the dashboard shows, folded from updates.
+
+    Attributes:
+        last: the last line of training metrics.
+        recent: figures of the last steps by name, for the small graphs.
+        evaluations: (step, loss) of each evaluation.
+        new_points, new_evaluations: since `taken` was called, for the curve.
+    """
+
+    RECENT = ("learning_rate", "grad_norm", "tokens_per_second")
+
+    def __init__(self) -> None:
+        self.state = "queued"
+        self.started: float | None = None
+        self.finished: float | None = None
+        self.devices: list[str] = []
+        self.error: dict[str, str] = {}
+        self.total_steps: int | None = None
+        self.prepared: dict[str, Any] = {}
+        self.progress: dict[str, Any] = {}
+        self.last: dict[str, Any] = {}
+        self.first_loss: float | None = None
+        self.evaluations: list[tuple[float, float]] = []
+        self.recent: dict[str, deque[float]] = {name: deque(maxlen=64) for name in self.RECENT}
+        self.times: deque[tuple[float, float]] = deque(maxlen=50)
+        self.events: list[tuple[float, str, str]] = []
+        self.samples: list[tuple[float, str, str]] = []
+        self.log: deque[str] = deque(maxlen=2000)
+
+    def take(self, update: Update) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+        """Fold an update in; returns the new points (step, loss) of training and of evaluation."""
+        state = update.state
+        self.state, self.started, self.finished, self.devices = state.state, state.started, state.finished, state.devices
+        self.error = state.error or ({"message": state.reason, "hint": ""} if state.state == "lost" else {})
+        self.log.extend(plain(line) for line in update.log_lines)
+        for event in update.events:
+            self._event(event)
+        points: list[tuple[float, float]] = []
+        evaluations: list[tuple[float, float]] = []
+        for line in update.metrics:
+            step = line.get("step", 0)
+            if isinstance(line.get("loss"), (int, float)):
+                points.append((step, line["loss"]))
+                self._line(step, line)
+            if isinstance(line.get("eval_loss"), (int, float)):
+                evaluations.append((step, line["eval_loss"]))
+                self.evaluations = [known for known in self.evaluations if known[0] < step] + [evaluations[-1]]
+        return points, evaluations
+
+    def _event(self, event: Any) -> None:
+        if event.kind == "progress":
+            self.progress = {**event.data, "message": event.message}
+            return
+        if event.kind == "prepared":
+            self.prepared = event.data
+            self.total_steps = event.data.get("total_steps") or self.total_steps
+        if event.kind == "sample":
+            self.samples.append((event.data.get("step", 0), event.data.get("prompt", ""), event.data.get("text", event.message)))
+        else:
+            self.events.append((event.time, event.kind, event.message))
+
+    def _line(self, step: float, line: dict[str, Any]) -> None:
+        if self.first_loss is None:
+            self.first_loss = line["loss"]
+        self.last = line
+        for name in self.RECENT:
+            value = line.get(name)
+            if isinstance(value, (int, float)):
+                self.recent[name].append(value)
+        if self.times and step <= self.times[-1][1]:
+            self.times.clear()
+        self.times.append((line.get("time", 0.0), step))
+
+    @property
+    def step(self) -> int:
+        """Last finished step."""
+        return int(self.last.get("step", 0) or self.progress.get("done", 0) or 0)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the speed of the last fifty lines; ``None`` where it cannot be told."""
+        if self.state not in ("running", "stopping") or not self.total_steps or len(self.times) < 2:
+            return None
+        (t0, s0), (t1, s1) = self.times[0], self.times[-1]
+        return max(0.0, (self.total_steps - s1) * (t1 - t0) / (s1 - s0)) if s1 > s0 else None
+
+    @property
+    def best_evaluation(self) -> tuple[float, float] | None:
+        """(step, loss) of the lowest evaluation loss."""
+        return min(self.evaluations, key=lambda pair: pair[1]) if self.evaluations else None
