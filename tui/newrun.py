@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
+from ..core.embedded import dataset, dataset_names
 from ..core.training import TrainingOptions
 from .widgets.fields import Field, changed_values, option_fields
 
-DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".txt")
 WELCOME_SETTINGS: dict[str, Any] = {
     "learning_rate": 3e-3, "per_device_train_batch_size": 16, "max_steps": 120, "eval_steps": 40,
     "sample_prompts": ["What is the capital of France?"],
@@ -141,13 +141,20 @@ def first_error(fields: list[Field]) -> str:
 
 
 def _short(path: str) -> str:
-    """A path below the home directory or the working directory the short way."""
+    """A path the short way: the name of built-in data, relative to the working or the home directory."""
+    if Path(path).parent == dataset_folder():
+        return f"{Path(path).stem} (built in)"
     for base, mark in ((Path.cwd(), ""), (Path.home(), "~/")):
         try:
             return mark + str(Path(path).relative_to(base))
         except ValueError:
             continue
     return path
+
+
+def dataset_folder() -> Path:
+    """Where the built-in data lies."""
+    return dataset(dataset_names()[0]).parent
 
 
 def data_choices(embedded: Mapping[str, Path], folder: Path) -> list[tuple[str, str, str]]:
@@ -159,7 +166,7 @@ def data_choices(embedded: Mapping[str, Path], folder: Path) -> list[tuple[str, 
         return found
     for place in places:
         try:
-            files = sorted(file for file in place.iterdir() if file.suffix in DATA_SUFFIXES and not file.name.startswith("."))
+            files = sorted(file for file in place.iterdir() if is_data_file(file) and not file.name.startswith("."))
         except OSError:
             continue
         found += [(str(file), str(file.relative_to(folder)), "") for file in files[:50]]
@@ -168,7 +175,9 @@ def data_choices(embedded: Mapping[str, Path], folder: Path) -> list[tuple[str, 
 
 def is_data_file(path: Path) -> bool:
     """Whether a path can be chosen as data."""
-    return path.suffix in DATA_SUFFIXES and path.is_file()
+    from ..core.data.reading import EXTENSIONS
+
+    return path.suffix.lower() in EXTENSIONS and path.is_file()
 
 
 def is_model_folder(path: Path) -> bool:

@@ -297,9 +297,9 @@ class NewRunScreen(View):
         home, arguments = self.app.home, self.answers.arguments()
         self.form.field("start").note = "checking and starting"
         self.form.update_lines()
-        self.work(lambda: backend.start_training(home, arguments), self._running, failed=self._refused)
+        self.work(lambda: backend.start_training(home, arguments), self._run_started, failed=self._refused)
 
-    def _running(self, run_id: str) -> None:
+    def _run_started(self, run_id: str) -> None:
         self.app.look_again()
         self.app.switch_to_run(run_id)
 
