@@ -68,7 +68,7 @@ class Playground:
         adapters: loaded at once, as `add` does.
         gpus: as ``--gpus``.
         log: file for what the worker has to say; none: kept only to explain its death.
-        force: load adapters although they were recorded for another base.
+        force: load adapters although another base's digest is recorded in them.
 
     Raises:
         NotFound: no such model or adapter.
@@ -159,9 +159,8 @@ class Playground:
 
     def generate(self, prompt: str = "", **arguments: Any) -> Answer:
         """Generate and wait for the whole answer; arguments as `stream`."""
-        answer: Any = None
-        for answer in self.stream(prompt, **arguments):
-            pass
+        *_, answer = self.stream(prompt, **arguments)
+        assert isinstance(answer, Answer)
         return answer
 
     def cancel(self) -> None:
@@ -180,8 +179,7 @@ class Playground:
 
     def _resolve(self, adapter: str) -> AdapterEntry:
         entry = self._catalog.adapter(adapter)
-        if not self._force:
-            self._catalog.check_pair(self.model, entry)
+        self._catalog.check_pair(self.model, entry, ignore_digest=self._force)
         return entry
 
     def _load(self, entry: AdapterEntry) -> LoadedAdapter:

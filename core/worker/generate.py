@@ -34,6 +34,9 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
 
 
+GREEDY = Sampling()
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What was generated.
 
@@ -80,7 +83,7 @@ def generate(
     engine: Engine,
     ids: Sequence[int],
     adapter: str | None = None,
-    sampling: Sampling = Sampling(),
+    sampling: Sampling = GREEDY,
     *,
     on_text: Callable[[str], None] | None = None,
     stop: Callable[[], bool] = lambda: False,

@@ -104,7 +104,9 @@ def _check(job: Job, request: MergeRequest) -> None:
     place = next(folder for folder in output.parents if folder.exists())
     free = shutil.disk_usage(place).free
     if free < needed:
-        raise DiskError(f"{place}: {free / 1e6:,.0f} MB are free, the merged model needs {needed / 1e6:,.0f}", "free some space, or write elsewhere")
+        raise DiskError(
+            f"{place}: {free / 1e6:,.0f} MB are free, the merged model needs {needed / 1e6:,.0f}", "free some space, or write elsewhere"
+        )
 
 
 def _write_merged(recipe: BaseRecipe, base: Path, adapter: Path, staging: Path, device: torch.device, meter: MemoryMeter) -> None:
@@ -144,7 +146,7 @@ def _as_stored(model: nn.Module, base: Path) -> None:
         stored = spec.tensors.get(name)
         parameter.data = parameter.data.to(dtypes.get(stored.dtype, usual) if stored else usual)
         if not torch.isfinite(parameter.data).all():
-            raise WorkFailed(f"{name} of the merged model does not fit into {spec.dtype}", "merge into a base stored in float32 or bfloat16")
+            raise WorkFailed(f"{name} of the merged model does not fit into {spec.dtype}", "merge into a base stored in float32 instead")
     model.config.dtype = usual  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
 
 

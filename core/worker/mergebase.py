@@ -15,6 +15,7 @@ from .. import registry
 from ..catalog.manifest import read_manifest
 from ..options import parse
 from .loading import load_base
+from .precision import choose
 
 
 @dataclass(frozen=True)
@@ -24,22 +25,25 @@ class BaseRecipe:
     Attributes:
         description: for people: ``the base as stored``, or which quantisation it is dequantised from.
         load_arguments: what its method gives ``from_pretrained``; empty where the base is not quantised.
+        dtype: that the weights were rounded to before they were quantised.
     """
 
     description: str
     load_arguments: Mapping[str, Any] = field(default_factory=dict)
+    dtype: torch.dtype | None = None
 
     def trained_on(self, path: Path, device: torch.device) -> Any:
-        """The base as it was while training, computing in float32."""
+        """The base with its 4-bit weights as they were while training, everything else as stored, computing in float32."""
         if not self.load_arguments:
             return load_base(path, dtype=torch.float32, device=device)
-        model = load_base(path, device=device, load_arguments=self.load_arguments)
+        model = load_base(path, dtype=self.dtype, device=device, load_arguments=self.load_arguments)
         for layer in _quantised(model).values():
             layer.compute_dtype = torch.float32
             layer.compute_type_is_set = True  # else bitsandbytes takes the dtype of the first input
-        for parameter in model.parameters():
+        stored = load_base(path, dtype=torch.float32, device=device)
+        for name, parameter in model.named_parameters():
             if parameter.is_floating_point():
-                parameter.data = parameter.data.float()
+                parameter.data = stored.get_parameter(name).data
         return model
 
     def float32(self, path: Path, device: torch.device) -> Any:
@@ -49,7 +53,7 @@ class BaseRecipe:
             return model
         from bitsandbytes.functional import dequantize_4bit
 
-        quantised = load_base(path, device=device, load_arguments=self.load_arguments)
+        quantised = load_base(path, dtype=self.dtype, device=device, load_arguments=self.load_arguments)
         for name, layer in _quantised(quantised).items():
             weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(device, torch.float32)
             own = model.get_submodule(name)
@@ -67,13 +71,20 @@ def recipe_for(adapter: Path) -> BaseRecipe:
         return BaseRecipe("the base as stored")
     method = registry.load("methods", manifest.method)
     options = parse(method.options, manifest.method_options, owner=f"method '{manifest.method}'")
-    arguments = method.load_arguments(options, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    arguments = method.load_arguments(options, device)
     if "quantization_config" not in arguments:
         return BaseRecipe("the base as stored")
-    return BaseRecipe(f"the base dequantised from 4 bits ({arguments['quantization_config'].bnb_4bit_quant_type})", arguments)
+    precision = choose(device, manifest.training_options.get("bf16"), manifest.training_options.get("fp16"))
+    kind = arguments["quantization_config"].bnb_4bit_quant_type
+    return BaseRecipe(f"the base dequantised from 4 bits ({kind})", arguments, precision.dtype)
 
 
 def _quantised(model: nn.Module) -> dict[str, Any]:
+    """The 4-bit layers by name, set to expand to float32."""
     from bitsandbytes.nn import Linear4bit
 
-    return {name: module for name, module in model.named_modules() if isinstance(module, Linear4bit)}
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, Linear4bit)}
+    for layer in layers.values():
+        layer.weight.quant_state.dtype = torch.float32  # expand without a rounding in between
+    return layers

@@ -17,13 +17,15 @@ from typing import Any
 
 import torch
 from peft import PeftConfig
+from safetensors import SafetensorError
 from torch import nn
 
-from ..errors import CorruptFile, Incompatible, NotFound
+from ..errors import CorruptFile, Incompatible, NotFound, UnsafeFile
 from .loading import load_base
 from .peft_support import ADAPTER, CONFIG_FILE, WEIGHTS_FILE, load_adapter
 
 _MODEL_CONFIG = "config.json"
+_PICKLE = "adapter_model.bin"
 
 
 @dataclass
@@ -119,14 +121,20 @@ def load_complete(base: nn.Module, path: Path) -> Any:
     """Put an adapter onto ``base`` and make sure that every tensor of it was found in the file.
 
     Raises:
-        CorruptFile: no weights, or tensors are missing from them (PEFT only warns and leaves fresh random ones).
+        CorruptFile: no weights, torn ones, or tensors are missing from them (PEFT only warns and leaves random ones).
+        UnsafeFile: only pickled weights.
         Incompatible: it does not fit this base.
     """
     if not (path / WEIGHTS_FILE).is_file():
+        if (path / _PICKLE).is_file():
+            raise UnsafeFile(f"{path / _PICKLE} is a pickle, which can run code when it is read", "have the adapter saved as safetensors")
         raise CorruptFile(f"{path}: no {WEIGHTS_FILE} in it", "fetch or save the adapter again")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        wrapper = load_adapter(base, path, ADAPTER)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            wrapper = load_adapter(base, path, ADAPTER)
+    except SafetensorError as problem:
+        raise CorruptFile(f"{path / WEIGHTS_FILE}: {problem}", "fetch or save the adapter again") from problem
     missing = [str(warning.message) for warning in caught if "missing adapter keys" in str(warning.message)]
     if missing:
         raise CorruptFile(f"{path / WEIGHTS_FILE}: tensors that {CONFIG_FILE} promises are missing", missing[0][:300])

@@ -1,69 +1,57 @@
-"""Small model and PEFT folders written file by file, without torch: for tests of the catalog and the hubs."""
+"""Real PEFT adapters for tests, random but far from doing nothing, and full fine-tunes of tiny models."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from finetui.core.planner.reading import read_model
-from safetensors.numpy import save_file
-
-_QWEN2 = {
-    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 64, "max_position_embeddings": 64, "tie_word_embeddings": True,
-    "dtype": "float32",
-}  # fmt: skip
+import torch
 
 
-def make_model(folder: Path, *, seed: int = 0, weights: bool = True, **config: object) -> Path:
-    """A Qwen2 folder of about 7,000 random parameters; ``config`` overrides its configuration."""
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({**_QWEN2, **config}))
-    if weights:
-        random = np.random.default_rng(seed)
-        shapes = {name: tensor.shape for name, tensor in read_model(folder).tensors.items()}
-        save_file({name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}, folder / "model.safetensors")
+def lora(**changes: Any) -> Any:
+    """A LoRA configuration on every linear layer."""
+    from peft import LoraConfig
+
+    return LoraConfig(**{"r": 4, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **changes})
+
+
+def make_adapter(folder: Path, base: Path, *, seed: int = 1, config: Any = None, scale: float = 0.2) -> Path:
+    """Write an adapter for ``base`` into ``folder`` whose weights are all random, and return it."""
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config or lora())
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter.dtype), alpha=scale)
+    model.save_pretrained(folder, save_embedding_layers=False)
     return folder
 
 
-def make_adapter(
-    folder: Path, model: Path, *, rank: int = 4, targets: Sequence[str] = ("q_proj", "v_proj"), seed: int = 0, base: str = ""
-) -> Path:
-    """A LoRA folder as PEFT saves one, for the projections of ``model`` whose last name is in ``targets``."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(seed)
-    tensors = {}
-    for linear in read_model(model).linears:
-        if linear.suffix in targets:
-            prefix = f"base_model.model.{linear.name}"
-            tensors[f"{prefix}.lora_A.weight"] = random.normal(size=(rank, linear.in_features)).astype(np.float32)
-            tensors[f"{prefix}.lora_B.weight"] = random.normal(size=(linear.out_features, rank)).astype(np.float32)
-    save_file(tensors, folder / "adapter_model.safetensors")
-    config = {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base or str(model), "r": rank, "lora_alpha": 2 * rank,
-        "lora_dropout": 0.0, "target_modules": list(targets), "bias": "none", "fan_in_fan_out": False, "inference_mode": True,
-    }  # fmt: skip
-    (folder / "adapter_config.json").write_text(json.dumps(config))
+def make_full(folder: Path, base: Path, *, seed: int = 1, dtype: torch.dtype | None = None) -> Path:
+    """Write a model folder like ``base`` with other weights and the same tokenizer, and return it."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base, **({"dtype": dtype} if dtype else {}))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter.dtype), alpha=0.05)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     return folder
 
 
-def cache_model(cache: Path, repo: str, commit: str, model: Path, *, main: bool = True) -> Path:
-    """Lay a folder out as a snapshot of the Hugging Face cache: blobs named by sha256, links, and ``refs/main``."""
-    import hashlib
+@torch.no_grad()
+def plain_logits(base: Path, adapter: Path | None, ids: torch.Tensor) -> torch.Tensor:
+    """Logits of ``ids`` by plain transformers and PEFT."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
 
-    place = cache / f"models--{repo.replace('/', '--')}"
-    snapshot = place / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    (place / "blobs").mkdir(exist_ok=True)
-    for file in model.iterdir():
-        content = file.read_bytes()
-        large = file.suffix == ".safetensors"
-        name = hashlib.sha256(content).hexdigest() if large else hashlib.sha1(content).hexdigest()
-        (place / "blobs" / name).write_bytes(content)
-        (snapshot / file.name).symlink_to(Path("../../blobs") / name)
-    if main:
-        (place / "refs").mkdir(exist_ok=True)
-        (place / "refs" / "main").write_text(commit)
-    return snapshot
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    return model.eval()(input_ids=ids).logits
