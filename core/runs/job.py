@@ -19,7 +19,6 @@ What the function returns becomes the run's result (``succeeded``); `Stopped` ma
 from __future__ import annotations
 
 import contextlib
-import errno
 import signal
 import sys
 import time
@@ -31,17 +30,17 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from .. import errors, fsio, paths
+from .. import fsio, paths
 from . import records
+from .failure import describe_error
 from .reserve import write_json_reserved
 from .spec import Event, Result, RunSpec, State
 
 T = TypeVar("T")
 
 PROGRESS_SECONDS = 0.5
-"""Progress events are at least this far apart, so that no job floods its log."""
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PROGRESS_SHARE = 0.005
+"""Progress events are at least this many seconds and this share of the time so far apart: an hour makes a thousand, not 7200."""
 
 
 class Stopped(Exception):
@@ -70,6 +69,7 @@ class Job:
         self.spec: RunSpec = records.read_spec(folder)
         self.attempt = records.read_state(folder).attempt
         self._signals = 0
+        self._began = time.monotonic()
         self._progress_time = 0.0
         self._events = fsio.JsonlWriter(folder / "events.jsonl")
         self._metrics = fsio.JsonlWriter(folder / "metrics.jsonl")
@@ -98,9 +98,10 @@ class Job:
         self._append_event(kind, message, data, sync=True)
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        """Report how far the job is; at most one line every `PROGRESS_SECONDS`, the last one always."""
+        """Report how far the job is; calls that come too soon after the last are left out, but for the last of all."""
         now = time.monotonic()
-        if done < total and now - self._progress_time < PROGRESS_SECONDS:
+        pause = max(PROGRESS_SECONDS, PROGRESS_SHARE * (now - self._began))
+        if done < total and now - self._progress_time < pause:
             return
         self._progress_time = now
         self._append_event("progress", f"{done} of {total} {unit}", {"done": done, "total": total, "unit": unit}, sync=False)
@@ -177,32 +178,6 @@ def _outcome(job: Job, function: Callable[[Job], dict[str, Any]]) -> Result:
                 traceback.print_exc()
         state, code, error = "failed", known.exit_code, known.to_dict()
     return Result(state=state, attempt=job.attempt, finished=time.time(), exit_code=code, result=result, error=error)
-
-
-def describe_error(problem: BaseException) -> errors.FineTUIError:
-    """Any exception as one of the errors that users see; those of the family come back as they are."""
-    if isinstance(problem, errors.FineTUIError):
-        return problem
-    text = str(problem).strip()
-    name = type(problem).__name__
-    if isinstance(problem, OSError) and problem.errno in _DISK_FULL:
-        return _disk_full(problem)
-    if "No space left on device" in text:  # libraries in Rust and C++ wrap the OSError in types of their own
-        return errors.DiskError(f"the disk is full: {text}", "free some space, or use another --home")
-    if isinstance(problem, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text:
-        return errors.OutOfMemory(
-            f"out of memory: {text.splitlines()[0] if text else name}",
-            "lower per_device_train_batch_size or max_length, set gradient_checkpointing=true, or take qlora; `finetui plan` compares",
-        )
-    return errors.WorkFailed(f"{name}: {text}" if text else name, "the traceback is in the run's console.log (`finetui runs logs`)")
-
-
-def _disk_full(problem: OSError) -> errors.DiskError:
-    try:
-        with fsio.disk_errors(problem.filename or "the disk"):
-            raise problem
-    except errors.DiskError as known:
-        return known
 
 
 def _last_seq(path: Path) -> int:

@@ -100,7 +100,7 @@ def _gpus(devices: list[Device]) -> list[Device]:
 def _shared_file(uuid: str) -> Path:
     """The GPU's lock file, made so that every user may open it, whatever the umask."""
     path = paths.locks_dir() / f"gpu-{uuid}.lock"
-    with contextlib.suppress(FileExistsError), fsio.disk_errors(path):
+    with fsio.disk_errors(path), contextlib.suppress(FileExistsError):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             os.fchmod(descriptor, 0o666)

@@ -1,20 +1,17 @@
 """The supervisor of one run: ``python -m finetui.core.runs.supervisor RUN_DIR start|resume|adopt READY_FD``.
 
 A process and session of its own that holds the run's lock while it lives, leases GPUs, starts the job, passes stop
-requests on, and writes down how it ended. It imports little, because whoever launches a run waits for its first word:
-one JSON object written to READY_FD, ``{"ready": pid}`` or ``{"error": {...}}``.
+requests on, and writes down how it ended. Whoever launches a run waits for its first word, one JSON object written to READY_FD:
+``{"ready": pid}`` or ``{"error": {...}}``. So it imports little, and what it needs later it imports later.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
-import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +19,13 @@ import msgspec
 
 from .. import errors, fsio
 from . import identity, records, reserve, verdict
+from .failure import describe_error
 from .ladder import Ladder
 from .spec import ACTIVE, JOB_MODULES, RunSpec, RunState, State, host_name
 
 if TYPE_CHECKING:
+    import subprocess
+
     from .leases import Lease
 
 POLL_SECONDS = 0.2
@@ -84,8 +84,11 @@ class Supervisor:
         if self.state.job is None:
             try:
                 started = self.start_job()
-            except errors.FineTUIError as problem:
-                self.finish("failed", problem.message, error=problem.to_dict())
+            except Exception as problem:
+                known = describe_error(problem)
+                if known is not problem:
+                    sys.excepthook(type(problem), problem, problem.__traceback__)
+                self.finish("failed", known.message, error=known.to_dict())
                 return
             if not started:
                 self.finish("stopped", "stopped before it started")
@@ -105,6 +108,8 @@ class Supervisor:
             NotFound, Refused: the GPUs asked for do not exist or may not be used.
             WorkFailed: the process could not be started.
         """
+        import subprocess
+
         reserve.make_reserve(self.folder)
         self.lease = self.take_devices()
         if self.lease is None or records.is_requested(self.folder, records.STOP):
@@ -195,11 +200,9 @@ def main() -> None:
         _answer(ready, {"error": problem.to_dict()})
         return
     _answer(ready, {"ready": os.getpid()})
+    _become_subreaper()
     try:
         supervisor.run()
-    except Exception:
-        traceback.print_exc()
-        raise SystemExit(1) from None
     finally:
         lock.release()
 
@@ -211,7 +214,6 @@ def _take_over(folder: Path, mode: str, lock: fsio.FileLock) -> Supervisor:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: records.request(folder, records.STOP))
-    _become_subreaper()
     supervisor = Supervisor(folder)
     supervisor.begin(mode)
     return supervisor
@@ -220,6 +222,8 @@ def _take_over(folder: Path, mode: str, lock: fsio.FileLock) -> Supervisor:
 def _become_subreaper() -> None:
     """Adopt orphaned descendants, so that none escapes the sweep (Linux)."""
     if identity.LINUX:
+        import ctypes
+
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -1,0 +1,148 @@
+"""Who is who among processes, GPU leases, the stop ladder, and the words for a job's errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from finetui.core.errors import DataError, DiskError, OutOfMemory, WorkFailed
+from finetui.core.fsio import is_locked
+from finetui.core.runs import ladder, leases, records
+from finetui.core.runs.failure import describe_error
+from finetui.core.runs.identity import TAG, find_job, find_tagged, identify, is_alive, signal_process, wait_for_end
+from support.runs import python, until
+
+SLEEP = "import time; time.sleep(60)"
+
+
+def test_identity_of_a_live_process_and_of_a_zombie() -> None:
+    child = subprocess.Popen([sys.executable, "-c", SLEEP])
+    identity = identify(child.pid)
+    assert identity is not None and is_alive(identity) and not wait_for_end(identity, 0.01)
+    assert signal_process(identity, signal.SIGKILL)
+    assert wait_for_end(identity, 10), "a zombie counts as dead"
+    assert not is_alive(identity) and identify(child.pid) is None and not signal_process(identity, signal.SIGKILL)
+    child.wait()
+    assert identify(child.pid) is None
+
+
+def test_same_pid_is_not_the_same_process() -> None:
+    me = identify(os.getpid())
+    assert me is not None and is_alive(me)
+    for change in ({"start_time": me.start_time - 1}, {"boot_id": "another"}, {"host": "another"}):
+        other = msgspec.structs.replace(me, **change)
+        assert not is_alive(other) and not signal_process(other, signal.SIGKILL)
+    assert not is_alive(None)
+
+
+def test_tagged_processes_are_found_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TAG, "01TESTTAG")
+    children = [python(SLEEP) for _ in range(2)]
+    monkeypatch.setenv(TAG, "01TESTTAG-ANOTHER")
+    children.append(python(SLEEP))
+    try:
+        until(lambda: len(find_tagged("01TESTTAG")) == 2)
+        found = find_tagged("01TESTTAG")
+        assert {process.pid for process in found} == {child.pid for child in children[:2]}
+        assert find_job("01TESTTAG", None) == found[0] and find_job("01TESTTAG", found[1]) == found[1]
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
+    assert find_tagged("01TESTTAG") == [] and find_job("01TESTTAG", found[1]) is None
+
+
+def test_gpu_is_leased_once_and_as_long_as_the_job_lives(tmp_path: Path) -> None:
+    """The lock survives the process that took it, because the job has inherited the descriptor."""
+    lease = leases.acquire(["GPU-b", "GPU-a"])
+    assert lease is not None and lease.visible_devices == "GPU-b,GPU-a"
+    assert leases.acquire(["GPU-a"]) is None and leases.acquire(["GPU-c", "GPU-b"]) is None
+    assert not is_locked(tmp_path / "locks" / "gpu-GPU-c.lock"), "all of them or none"
+    job = subprocess.Popen([sys.executable, "-c", SLEEP], pass_fds=lease.descriptors)
+    lease.release()
+    try:
+        assert leases.acquire(["GPU-a"]) is None
+    finally:
+        job.kill()
+        job.wait()
+    again = until(lambda: leases.acquire(["GPU-a", "GPU-b"]))
+    again.release()
+
+
+def test_lease_files_are_everyone_s(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        lease = leases.acquire(["GPU-x"])
+    finally:
+        os.umask(before)
+    assert lease is not None
+    lease.release()
+    folder = tmp_path / "locks"
+    assert (folder / "gpu-GPU-x.lock").stat().st_mode & 0o777 == 0o666 and folder.stat().st_mode & 0o7777 == 0o1777
+
+
+def test_no_gpu_asked_for_is_the_cpu() -> None:
+    lease = leases.wait_for_devices("none", lambda reason: False)
+    assert lease is not None and (lease.devices, lease.visible_devices, lease.descriptors) == (["cpu"], "", ())
+
+
+def test_ladder_asks_then_tells_then_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(ladder.time, "monotonic", lambda: now)
+    (tmp_path / "control").mkdir()
+    sent: list[str] = []
+    steps = ladder.Ladder(tmp_path, lambda number: sent.append(number.name))
+    assert not steps.advance() and not steps.requested
+    records.request(tmp_path, records.STOP)
+    assert steps.advance() and not steps.advance() and steps.requested and sent == []
+    for seconds, expected in ((11, ["SIGINT"]), (121, ["SIGINT", "SIGTERM"]), (151, ["SIGINT", "SIGTERM", "SIGKILL"])):
+        now = 100.0 + seconds
+        steps.advance()
+        assert sent == expected
+    assert steps.last == "SIGKILL"
+
+
+def test_ladder_goes_faster_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(ladder.time, "monotonic", lambda: now)
+    (tmp_path / "control").mkdir()
+    sent: list[str] = []
+    steps = ladder.Ladder(tmp_path, lambda number: sent.append(number.name))
+    records.request(tmp_path, records.STOP)
+    steps.advance()
+    now = 105.0
+    records.request(tmp_path, records.STOP_NOW)
+    steps.advance()
+    assert sent == ["SIGINT"]
+    now = 112.0
+    steps.advance()
+    assert sent == ["SIGINT", "SIGTERM", "SIGKILL"]
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names its own."""
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind", "words"),
+    [
+        (DataError("a.jsonl:3: bad", "fix it"), DataError, "a.jsonl:3: bad"),
+        (MemoryError(), OutOfMemory, "out of memory"),
+        (OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"), OutOfMemory, "Tried to allocate 2 GiB"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), OutOfMemory, "9 bytes"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), DiskError, "/x/y"),
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), DiskError, "disk is full"),
+        (KeyError("q_proj"), WorkFailed, "KeyError: 'q_proj'"),
+        (AssertionError(), WorkFailed, "AssertionError"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), WorkFailed, "Permission denied"),
+    ],
+)
+def test_words_for_errors(problem: BaseException, kind: type, words: str) -> None:
+    known = describe_error(problem)
+    assert type(known) is kind and words in known.message and "\n" not in known.message and known.hint
