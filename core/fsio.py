@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .errors import CorruptFile, DiskError, NameTaken
+from .errors import CorruptFile, DiskError, FineTUIError, NameTaken
 
 T = TypeVar("T")
 
@@ -31,11 +31,9 @@ def disk_errors(path: Path | str) -> Iterator[None]:
     """Turn an ``OSError`` of the body into a `DiskError` that names ``path`` and says what to do."""
     try:
         yield
-    except DiskError:
+    except FineTUIError:  # some of the family are an OSError too
         raise
     except OSError as problem:
-        if isinstance(problem, NameTaken):
-            raise
         hints = {
             errno.ENOSPC: "free some space, or use another --home; `finetui doctor` shows what is free",
             errno.EDQUOT: "your disk quota is used up: free some space, or use another --home",

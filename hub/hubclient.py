@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.api import FineTUIError, NetworkError, NotFound, TokenError, WorkFailed
 from ..core.catalog.digest import sha256_file
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
+T = TypeVar("T")
+
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 120.0
 """The client's own default is to wait for ever; a commit of many files takes the Hub some time."""
+
+TRIES = 3
+
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 _BLOCK = 1 << 20
 
@@ -75,8 +82,8 @@ def translate(problem: BaseException, what: str) -> FineTUIError | None:
     import httpx2
     from huggingface_hub import errors
 
-    if isinstance(problem, RuntimeError) and problem.__cause__ is not None:
-        return translate(problem.__cause__, what)
+    if isinstance(problem, (RuntimeError, ValueError, errors.LocalEntryNotFoundError)) and problem.__cause__ is not None:
+        return translate(problem.__cause__, what)  # the client wraps what went wrong on the way
     if isinstance(problem, errors.OfflineModeIsEnabled):
         return NetworkError(f"{what}: the network is switched off", "unset HF_HUB_OFFLINE")
     if isinstance(problem, errors.HfHubHTTPError):
@@ -84,7 +91,7 @@ def translate(problem: BaseException, what: str) -> FineTUIError | None:
     if isinstance(problem, errors.LocalTokenNotFoundError):
         return TokenError(f"{what}: no Hugging Face token", "run `hf auth login`, or set HF_TOKEN")
     if isinstance(problem, errors.LocalEntryNotFoundError):
-        return translate(problem.__cause__, what) if problem.__cause__ else NetworkError(f"{what}: cannot be reached", _NETWORK_HINT)
+        return NetworkError(f"{what}: cannot be reached", _NETWORK_HINT)
     if isinstance(problem, httpx2.TimeoutException):
         return NetworkError(f"{what}: {_endpoint()} did not answer in time", "try again")
     if isinstance(problem, (httpx2.HTTPError, ConnectionError)):
@@ -147,6 +154,18 @@ def _endpoint() -> str:
 def url_of(repo: str) -> str:
     """The repository's page."""
     return f"{_endpoint()}/{repo}"
+
+
+def again(call: Callable[[], T], what: str) -> T:
+    """Repeat a reading call that failed for a passing reason, after a pause."""
+    for attempt in range(TRIES - 1):
+        try:
+            return call()
+        except Exception as problem:
+            if not isinstance(translate(problem, what), NetworkError):
+                raise
+            time.sleep(0.5 * 2**attempt)
+    return call()
 
 
 def git_blob_id(path: Path) -> str:

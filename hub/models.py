@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.api import CorruptFile, UnsafeFile
-from .hubclient import hub_errors, is_same, list_files, open_client
+from .hubclient import PICKLE_SUFFIXES, hub_errors, is_same, list_files, open_client
 
 _PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "README.md", "LICENSE*"]
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def download_model(repo: str, revision: str = "") -> Path:
@@ -28,7 +27,7 @@ def download_model(repo: str, revision: str = "") -> Path:
         commit = str(api.model_info(repo, revision=revision or None).sha)
         files = {path: file for path, file in list_files(api, repo, commit).items() if "/" not in path}
         weights = [path for path in files if path.endswith(".safetensors")]
-        pickles = [path for path in files if path.endswith(_PICKLES)]
+        pickles = [path for path in files if path.endswith(PICKLE_SUFFIXES)]
         if pickles and not weights:
             raise UnsafeFile(
                 f"{what} has its weights only as a pickle ({pickles[0]}), which can run code", "choose a model with safetensors"

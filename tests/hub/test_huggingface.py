@@ -114,6 +114,7 @@ def test_nothing_published_names_a_path_of_this_machine(sender: Machine, hub: Hu
 
 def test_the_card_names_a_base_from_the_hub(sender: Machine, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    sender.environment["HF_HUB_CACHE"] = str(tmp_path / "cache")
     snapshot = cache_model(tmp_path / "cache", "org/base", "c" * 40, make_model(tmp_path / "cached", seed=5))
     folder = make_adapter(sender.home.adapters / "second", snapshot)
     digest = sender.catalog.digest(snapshot)
