@@ -34,8 +34,8 @@ def apply_template(tokenizer: Any, turns: Sequence[Turn], *, add_generation_prom
 def answer_spans(tokenizer: Any, turns: Sequence[Turn], text: str) -> list[Span]:
     """Where the assistant's turns are in ``text``, the rendered ``turns``.
 
-    A template that marks them itself (``{% generation %}``) is believed, an end-of-text token that follows is added. Of
-    others the beginnings of the conversation are rendered: an answer starts where the generation prompt before it ends
+    A template that marks them itself (``{% generation %}``) is believed; a special token right behind one is its end of
+    turn and added. Of others the beginnings of the conversation are rendered: an answer starts where the generation prompt before it ends
     and ends where the conversation up to it does. Where a template renders a beginning differently from the whole
     (earlier reasoning left out, system message moved), a mark rendered in the answer's place shows it.
 
@@ -66,8 +66,9 @@ def _tagged_spans(tokenizer: Any, turns: Sequence[Turn], text: str) -> list[Span
     rendered, indices = answer
     if rendered[0] != text or not indices[0]:
         raise _unknown(next(number for number, turn in enumerate(turns) if turn.role == "assistant"))
-    eos = tokenizer.eos_token
-    return [(start, end + len(eos) if eos and text.startswith(eos, end) else end) for start, end in indices[0]]
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    closing = {end: next((len(token) for token in special if text.startswith(token, end)), 0) for _, end in indices[0]}
+    return [(start, end + closing[end]) for start, end in indices[0]]
 
 
 def _start(tokenizer: Any, turns: Sequence[Turn], number: int, text: str) -> int:
