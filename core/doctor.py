@@ -78,9 +78,7 @@ def _devices(found: list[Device]) -> Iterator[Check]:
             yield Check("cpu", "ok", f"{device.name}, {device.cores} cores, {memory}")
             yield Check("gpu", "warn", device.problem, "training runs on the CPU: slow for models above some hundred million parameters")
         elif device.problem:
-            yield Check(
-                f"gpu {device.id}", "fail", device.problem, "`nvidia-smi` and the kernel log (`dmesg`) tell more; a restart may help"
-            )
+            yield Check(f"gpu {device.id}", "fail", device.problem, "`nvidia-smi` and `dmesg` tell more; a restart may help")
         else:
             yield Check(f"gpu {device.id}", "ok", _gpu_text(device))
     driver = driver_version()

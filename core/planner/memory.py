@@ -17,7 +17,6 @@ from ..api import Footprint
 from ..modelspec import ModelSpec
 from ..training import TrainingOptions
 from .activations import Regime, activation_bytes, attention_dropout
-from .headers import DTYPE_BITS
 from .workload import Workload
 
 MasterCopy = Literal["none", "fp32"]
@@ -88,18 +87,17 @@ def estimate(
     """Bytes by part at the peak.
 
     Args:
-        precision: of the computation, under autocast.
+        precision: of the computation, under autocast; frozen weights are held in it.
         master_copy: ``none``: weights that train are held in float32 themselves, as the worker does; ``fp32``: they are
             held in 16 bits beside a float32 master copy, with 16-bit gradients (classical mixed precision).
         on_cpu: whether the peak is that of a CPU process.
     """
     trained_base = footprint.trainable_parameters - footprint.added_parameters
     weight_bytes = 2 if master_copy == "fp32" else 4
+    compute = 4 if precision == "fp32" else 2
     frozen = max(0, model.parameters - trained_base - footprint.quantized_parameters)
     weights = round(
-        trained_base * weight_bytes
-        + frozen * _stored_bytes(model)
-        + footprint.quantized_parameters * footprint.quantized_bytes_per_parameter
+        trained_base * weight_bytes + frozen * compute + footprint.quantized_parameters * footprint.quantized_bytes_per_parameter
     )
     gradients = trained_base * weight_bytes + footprint.added_parameters * 4
     regime = _regime(model, footprint, training, precision, master_copy, on_cpu)
@@ -124,26 +122,17 @@ def _regime(
 ) -> Regime:
     trains_base = footprint.trainable_parameters > footprint.added_parameters
     compute = 4 if precision == "fp32" else 2
-    held = (2 if master_copy == "fp32" else 4) if trains_base else _stored_bytes(model)
+    held = 4 if trains_base and master_copy == "none" else compute
     width = sum(linear.in_features + linear.out_features for linear in model.linears)
     return Regime(
         compute=compute,
-        residual=4 if held > 2 else 2,
+        residual=held,
         trains_base=trains_base,
         adapter_rank=footprint.added_parameters / width if width else 0.0,
-        copies_weights=compute if held != compute and not footprint.quantized_parameters else 0,
+        copies_weights=compute if held != compute else 0,
         checkpointing=training.gradient_checkpointing,
         attention_matrix=on_cpu and attention_dropout(model.config) > 0,
     )
-
-
-def _stored_bytes(model: ModelSpec) -> float:
-    """Bytes an element of the weights as they are stored and loaded."""
-    bits: dict[int, int] = {}
-    for tensor in model.tensors.values():
-        width = DTYPE_BITS[tensor.dtype]
-        bits[width] = bits.get(width, 0) + tensor.elements
-    return max(bits, key=lambda width: bits[width]) / 8
 
 
 def _head_gradient(model: ModelSpec, trained_base: int, weight_bytes: int) -> int:
