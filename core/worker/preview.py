@@ -39,7 +39,8 @@ def preview(
         settings: training options by name; ``max_length``, ``completion_only_loss`` and ``system_prompt`` matter here.
 
     Returns:
-        ``{"text", "input_ids", "labels", "tokens"}`` each: ``labels`` as in `Encoded`, ``tokens`` every token as text.
+        ``{"text", "input_ids", "labels", "tokens"}`` each: ``labels`` as in `Encoded`, ``tokens`` what each token adds to
+        the text.
 
     Raises:
         NotFound, CorruptFile, UnsafeFile: no such file, no usable tokenizer.
@@ -118,8 +119,22 @@ def _as_row(encoded: Encoded, tokenizer: Any) -> dict[str, Any]:
     """One entry as JSON; the text of a cut one is what is left of it."""
     ids = encoded.input_ids
     text = encoded.text or tokenizer.decode(ids, skip_special_tokens=False)
-    tokens = [tokenizer.decode([token], skip_special_tokens=False) for token in ids]
-    return {"text": text, "input_ids": ids, "labels": encoded.labels, "tokens": tokens}
+    return {"text": text, "input_ids": ids, "labels": encoded.labels, "tokens": _token_texts(ids, tokenizer)}
+
+
+def _token_texts(ids: Sequence[int], tokenizer: Any) -> list[str]:
+    """What each token adds to the text; empty for all but the last of the tokens that share a character."""
+    texts: list[str] = []
+    start, done = 0, 0  # decoding restarts at `start`, one piece back: a tokenizer may treat a first token differently
+    for end in range(1, len(ids) + 1):
+        before = tokenizer.decode(ids[start:done], skip_special_tokens=False)
+        text = tokenizer.decode(ids[start:end], skip_special_tokens=False)
+        if text.endswith("\ufffd") and end < len(ids):
+            texts.append("")
+        else:
+            texts.append(text[len(before) :])
+            start, done = done, end
+    return texts
 
 
 def _histogram(ordered: Sequence[int]) -> list[dict[str, int]]:

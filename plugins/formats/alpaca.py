@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.api import DataError, DataFormat, Example, Turn
-from .fields import answered, first_present, object_list, optional_text, text_of, with_system
+from .fields import SYSTEM, answered, first_present, object_list, optional_text, text_of, with_system
 
 _INPUTS = ("input", "context")
 _OUTPUTS = ("output", "response")
@@ -18,7 +18,7 @@ class Alpaca(DataFormat):
     name = "alpaca"
     title = "Alpaca"
     summary = "Rows with instruction, optional input, and output."
-    columns = ("instruction", "input", "output", "context", "response", "system", "history")
+    columns = ("instruction", "input", "output", "context", "response", *SYSTEM, "history")
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         return "instruction" in row and bool(first_present(row, _OUTPUTS))
@@ -33,7 +33,7 @@ class Alpaca(DataFormat):
         if not prompt.strip():
             raise DataError(f"{source}: instruction and input are empty", "remove the row")
         turns = [*_history(row.get("history"), source), Turn("user", prompt), Turn("assistant", answer)]
-        return Example(turns=answered(with_system(optional_text(row, "system", source), turns), source), source=source)
+        return Example(turns=answered(with_system(row, turns, source), source), source=source)
 
 
 def _history(value: Any, source: str) -> list[Turn]:

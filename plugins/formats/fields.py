@@ -21,12 +21,16 @@ ROLES: dict[str, str] = {
 }
 """Names of speakers in data files → the role they have in chat templates."""
 
+SYSTEM = ("system", "system_prompt")
+"""Columns that may hold a row's system message."""
+
 TOOL_ROLES = frozenset({"tool", "function", "ipython", "function_call", "observation", "tool_call", "tool_response"})
 
 
 def first_present(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    """The first of ``names`` that is a column of ``row``; empty when none is."""
-    return next((name for name in names if name in row), "")
+    """The first of ``names`` that is a column of ``row``, columns that are not null before others; empty when none is."""
+    present = [name for name in names if name in row]
+    return next((name for name in present if row[name] is not None), present[0] if present else "")
 
 
 def text_of(value: Any, what: str, source: str) -> str:
@@ -122,8 +126,9 @@ def answered(turns: Sequence[Turn], source: str) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def with_system(system: str, turns: Sequence[Turn]) -> list[Turn]:
-    """``turns`` with a system message of its own column first, unless they have one."""
+def with_system(row: Mapping[str, Any], turns: Sequence[Turn], source: str) -> list[Turn]:
+    """``turns`` with the system message of a column of `SYSTEM` first, unless they have one."""
+    system = optional_text(row, first_present(row, SYSTEM), source)
     if not system.strip() or (turns and turns[0].role == "system"):
         return list(turns)
     return [Turn("system", system), *turns]

@@ -6,44 +6,53 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.api import DataError, DataFormat, Example
-from .fields import answered, first_present, kind_of, object_list, optional_text, turn, with_system
+from .fields import SYSTEM, answered, kind_of, object_list, turn, with_system
 
-_LISTS = ("messages", "conversations", "conversation", "prompt")
+_LISTS = ("messages", "conversations", "conversation", "prompt", "chosen")
 _FOLLOWING = ("completion", "chosen")
 
 
 class Messages(DataFormat):
-    """``messages`` of ``{"role", "content"}``, also under ``conversations``, or split into ``prompt`` and ``completion`` lists."""
+    """``messages`` of ``{"role", "content"}``, also under ``conversations``, or split into ``prompt`` and ``completion`` lists.
+
+    Preference data has the better answer in ``chosen``: it follows ``prompt``, or is the whole conversation.
+    """
 
     name = "messages"
     title = "Chat messages"
     summary = "Rows with a list of messages, each with role and content."
-    columns = ("messages", "conversations", "conversation", "prompt", "completion", "chosen", "system")
+    columns = (*_LISTS, "completion", *SYSTEM)
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        name = first_present(row, _LISTS)
-        found = object_list(row[name]) if name else None
-        if name == "messages" and row[name] is not None:
-            return not (found and isinstance(found[0], dict) and "from" in found[0])
-        return bool(found) and isinstance(found[0], dict) and "role" in found[0]
+        return bool(_column(row)) or (row.get("messages") is not None and not _has(row["messages"], "from"))
 
     def read(self, row: Mapping[str, Any], source: str) -> Example:
-        """The messages in order; those of ``completion`` (or ``chosen``) follow."""
-        name = first_present(row, _LISTS) or "messages"
-        messages = list(self._list(row.get(name), name, source))
-        for extra in _FOLLOWING if name != "messages" else ():
-            if row.get(extra) is not None:
-                messages += [row[extra]] if isinstance(row[extra], dict) else self._list(row[extra], extra, source)
-                break
+        """The messages in order; those of ``completion`` (or ``chosen``) follow a ``prompt``."""
+        name = _column(row) or "messages"
+        messages = list(_messages(row.get(name), name, source))
+        following = next((extra for extra in _FOLLOWING if name == "prompt" and row.get(extra) is not None), "")
+        if following:
+            value = row[following]
+            messages += [value] if isinstance(value, dict) else _messages(value, following, source)
         turns = [turn(message, "role", "content", f"message {n}", source) for n, message in enumerate(messages, start=1)]
-        return Example(turns=answered(with_system(optional_text(row, "system", source), turns), source), source=source)
+        return Example(turns=answered(with_system(row, turns, source), source), source=source)
 
-    @staticmethod
-    def _list(value: Any, name: str, source: str) -> list[Any]:
-        found = object_list(value)
-        if found is None:
-            raise DataError(
-                f"{source}: column '{name}' is not a list of messages but {kind_of(value)}",
-                'it looks like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]',
-            )
-        return found
+
+def _column(row: Mapping[str, Any]) -> str:
+    """The first column that holds messages with roles; empty when none does."""
+    return next((name for name in _LISTS if _has(row.get(name), "role")), "")
+
+
+def _has(value: Any, key: str) -> bool:
+    found = object_list(value)
+    return bool(found) and isinstance(found[0], dict) and key in found[0]
+
+
+def _messages(value: Any, name: str, source: str) -> list[Any]:
+    found = object_list(value)
+    if found is None:
+        raise DataError(
+            f"{source}: column '{name}' is not a list of messages but {kind_of(value)}",
+            'it looks like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]',
+        )
+    return found

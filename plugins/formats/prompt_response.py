@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.api import DataError, DataFormat, Example, Turn
-from .fields import answered, first_present, optional_text, text_of, with_system
+from .fields import SYSTEM, answered, first_present, text_of, with_system
 
 _PROMPTS = ("prompt", "question", "query", "input")
 _RESPONSES = ("response", "completion", "answer", "output", "chosen")
@@ -18,7 +18,7 @@ class PromptResponse(DataFormat):
     name = "prompt_response"
     title = "Prompt and response"
     summary = "Rows with a prompt (question, query) and a response (completion, answer)."
-    columns = (*_PROMPTS, *_RESPONSES, "system")
+    columns = (*_PROMPTS, *_RESPONSES, *SYSTEM)
     priority = -5
 
     def matches(self, row: Mapping[str, Any]) -> bool:
@@ -32,5 +32,5 @@ class PromptResponse(DataFormat):
         answer = text_of(row.get(response), f"column '{response}'", source)
         if not question.strip():
             raise DataError(f"{source}: column '{prompt}' is empty", "remove the row; running text belongs into a 'text' column")
-        turns = with_system(optional_text(row, "system", source), [Turn("user", question), Turn("assistant", answer)])
+        turns = with_system(row, [Turn("user", question), Turn("assistant", answer)], source)
         return Example(turns=answered(turns, source), source=source)

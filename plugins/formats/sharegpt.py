@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.api import DataError, DataFormat, Example
-from .fields import answered, first_present, kind_of, object_list, optional_text, turn, with_system
+from .fields import SYSTEM, answered, first_present, kind_of, object_list, turn, with_system
 
 _LISTS = ("conversations", "conversation", "messages")
 
@@ -20,7 +20,7 @@ class ShareGpt(DataFormat):
     name = "sharegpt"
     title = "ShareGPT"
     summary = "Rows with conversations of messages, each with from and value; chosen, if there, is the last answer."
-    columns = ("conversations", "conversation", "chosen", "system")
+    columns = ("conversations", "conversation", "chosen", *SYSTEM)
     priority = -1
 
     def matches(self, row: Mapping[str, Any]) -> bool:
@@ -42,4 +42,4 @@ class ShareGpt(DataFormat):
         turns = [turn(message, "from", "value", f"message {n}", source) for n, message in enumerate(found, start=1)]
         if row.get("chosen") is not None:
             turns.append(turn(row["chosen"], "from", "value", "'chosen'", source))
-        return Example(turns=answered(with_system(optional_text(row, "system", source), turns), source), source=source)
+        return Example(turns=answered(with_system(row, turns, source), source), source=source)

@@ -42,7 +42,9 @@ def test_preview_is_what_training_sees(model: str, alpaca: str) -> None:
         (e.input_ids, e.labels, e.text) for e in trained.encoded[:2]
     ]
     assert rows[0]["text"] == "<|im_start|>user\nName a colour.<|im_end|>\n<|im_start|>assistant\nBlue.<|im_end|>\n"
-    assert "".join(rows[0]["tokens"]) == rows[0]["text"]
+    for row in preview(model, [alpaca], n=3):
+        assert "".join(row["tokens"]) == row["text"]
+        assert len(row["tokens"]) == len(row["input_ids"])
     learned = [token for token, label in zip(rows[0]["tokens"], rows[0]["labels"], strict=True) if label != -100]
     assert "".join(learned) == "Blue.<|im_end|>\n"
 

@@ -61,6 +61,22 @@ def test_preference_pairs_teach_the_chosen_answer() -> None:
     assert turns(row) == [("user", "q"), ("assistant", "good")]
 
 
+def test_preference_data_of_messages() -> None:
+    asked, good = {"role": "user", "content": "q"}, {"role": "assistant", "content": "good"}
+    bad = [{"role": "assistant", "content": "bad"}]
+    expected = [("user", "q"), ("assistant", "good")]
+    assert turns({"prompt": [asked], "chosen": [good], "rejected": bad}) == expected
+    assert turns({"prompt": "q", "chosen": [asked, good], "rejected": [asked, *bad]}) == expected
+    assert turns({"chosen": [asked, good], "rejected": [asked, *bad]}) == expected
+
+
+def test_columns_that_are_null_give_way() -> None:
+    assert turns({"prompt": None, "question": "q", "response": None, "answer": "a"}) == [("user", "q"), ("assistant", "a")]
+    assert turns({"messages": None, **SHAREGPT[0]}) == [("user", "Hi"), ("assistant", "Hello.")]
+    orca = {"id": "7", "system_prompt": "s", "question": "q", "response": "a"}
+    assert turns(orca) == [("system", "s"), ("user", "q"), ("assistant", "a")]
+
+
 def test_messages_turns() -> None:
     assert turns(MESSAGES[0]) == [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello.")]
     under_conversations = {
