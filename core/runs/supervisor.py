@@ -53,6 +53,8 @@ class Supervisor:
         self.state: RunState = records.read_state(folder)
         self.process: subprocess.Popen[bytes] | None = None
         self.lease: Lease | None = None
+        self.began = 0.0
+        """When this attempt began, or when the last supervisor wrote its last word."""
         self.ladder = Ladder(folder, lambda number: identity.signal_process(self.state.job, number))
 
     def begin(self, mode: str) -> None:
@@ -70,6 +72,7 @@ class Supervisor:
             job = identity.find_job(self.spec.run, self.state.job)
             if state not in ACTIVE or job is None:
                 raise errors.Refused(f"run {self.spec.run} has no live job to adopt")
+            self.began = self.state.history[-1]["time"] if self.state.history else 0.0
             self.note(state, "adopted: its supervisor had died", supervisor=me, job=job)
             return
         if state not in (("queued",) if mode == "start" else ("stopped", "failed", "lost")):
@@ -77,6 +80,7 @@ class Supervisor:
         if identity.find_tagged(self.spec.run):
             raise errors.Refused(f"processes of run {self.spec.run} are still alive", f"finetui runs stop {self.spec.run} --now")
         attempt = self.state.attempt + (mode == "resume")
+        self.began = time.time()
         records.begin_attempt(self.folder, self.state, me, attempt)
 
     def run(self) -> None:
@@ -143,13 +147,17 @@ class Supervisor:
     def watch(self) -> None:
         """Wait for the job's end, which may not be our child; note its first sign of life and pass requests on."""
         job = self.state.job
-        before = _size(self.folder / "events.jsonl") if self.process is not None else -1
         while job is not None and not identity.wait_for_end(job, POLL_SECONDS):
             if self.ladder.advance():
                 self.note("stopping", "asked to stop")
-            elif self.state.state == "starting" and _size(self.folder / "events.jsonl") > before:
+            elif self.state.state == "starting" and self.job_has_spoken():
                 self.note("running")
             self.reap()
+
+    def job_has_spoken(self) -> bool:
+        """Whether this attempt's job has written an event."""
+        last = fsio.tail_records(self.folder / "events.jsonl", window=8192)
+        return bool(last) and last[-1].get("time", 0.0) > self.began
 
     def reap(self) -> None:
         """Collect ended descendants whose parents are gone: as their subreaper this process is their parent."""
@@ -231,13 +239,6 @@ def _answer(descriptor: int, message: dict[str, object]) -> None:
     with contextlib.suppress(BrokenPipeError):  # the launcher is gone: the run goes on
         os.write(descriptor, msgspec.json.encode(message))
     os.close(descriptor)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 if __name__ == "__main__":

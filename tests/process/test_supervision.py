@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,23 @@ def test_job_whose_identity_was_never_written_is_found_by_its_tag(toys: Toys) ->
     write_json(run.dir / "state.json", state)
     assert refresh(run).job == job
     assert wait_for_end(run).state == "succeeded"
+
+
+def test_adopted_while_starting_is_running_only_when_this_attempt_s_job_has_spoken(toys: Toys) -> None:
+    """The events of the attempt before are no sign of life of this one."""
+    run = toys.start(steps=1000, pause=0.02, delay=1.5)
+    wait_for(run, "running")
+    (run.dir / "control" / "stop").touch()
+    wait_for_end(run)
+    resume(run)
+    until(lambda: run.state().job)
+    kill_supervisor(run)
+    assert refresh(run).state == "starting"
+    time.sleep(0.5)
+    assert run.state().state == "starting"
+    wait_for(run, "running")
+    (run.dir / "control" / "stop").touch()
+    assert wait_for_end(run).state == "stopped"
 
 
 def test_job_that_ends_unsupervised_is_taken_at_its_word(toys: Toys) -> None:

@@ -1,8 +1,8 @@
 """A job module for tests of supervision: light, and it does what its request says.
 
-``{"steps", "pause"}``: so many metric lines, so many seconds apart. ``"do"`` adds a behaviour: ``hang`` (ignores every
-request), ``raise``, ``memory``, ``exit``, ``signal`` (kills itself by ``"number"``), ``children`` (starts a process that outlives
-it), ``fill`` (large metric lines), ``sleep_first``.
+``{"delay", "steps", "pause", "filler"}``: so many seconds before the first event, so many metric lines, so far apart, so many
+bytes longer. ``"do"`` adds a behaviour: ``hang`` (ignores every request), ``sleep``, ``raise``, ``bug``, ``memory``, ``exit``,
+``signal`` (kills itself by ``"number"``), ``children`` (starts a process that outlives it).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from finetui.core.runs.job import Job, Stopped, run_job
 def main(job: Job) -> dict[str, Any]:
     """Count steps from the last checkpoint to the end."""
     request = job.spec.request
+    time.sleep(float(request.get("delay", 0)))
     _behave(job, request)
     checkpoint = job.checkpoints / "step.json"
     done = fsio.read_json(checkpoint)["step"] if checkpoint.exists() else 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from finetui.core.devices import Device
 from finetui.core.errors import DataError, DiskError, OutOfMemory, WorkFailed
 from finetui.core.fsio import is_locked
 from finetui.core.runs import ladder, leases, records
@@ -90,6 +91,32 @@ def test_lease_files_are_everyone_s(tmp_path: Path) -> None:
 def test_no_gpu_asked_for_is_the_cpu() -> None:
     lease = leases.wait_for_devices("none", lambda reason: False)
     assert lease is not None and (lease.devices, lease.visible_devices, lease.descriptors) == (["cpu"], "", ())
+
+
+def test_auto_takes_a_free_gpu_and_waits_when_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = [Device(kind="cuda", id=str(n), uuid=f"GPU-{n}", name="", memory_total=9, memory_free=9 - n) for n in range(2)]
+    monkeypatch.setattr(leases, "select", lambda wanted: gpus if wanted == "auto" else [gpus[int(n)] for n in wanted.split(",")])
+    monkeypatch.setattr(leases, "RETRY_SECONDS", 0.01)
+    never = lambda reason: pytest.fail(f"waited: {reason}")  # noqa: E731
+    first, second = leases.wait_for_devices("auto", never), leases.wait_for_devices("auto", never)
+    assert first is not None and second is not None
+    assert (first.devices, second.devices) == (["GPU-0"], ["GPU-1"])
+    reasons: list[str] = []
+
+    def wait_twice(reason: str) -> bool:
+        reasons.append(reason)
+        if len(reasons) == 2:
+            first.release()
+        return True
+
+    third = leases.wait_for_devices("auto", wait_twice)
+    assert third is not None and third.devices == ["GPU-0"] and reasons == ["every GPU is taken by another run"] * 2
+    assert leases.wait_for_devices("0,1", lambda reason: False) is None
+    third.release()
+    second.release()
+    both = leases.wait_for_devices("0,1", never)
+    assert both is not None and both.visible_devices == "GPU-0,GPU-1"
+    both.release()
 
 
 def test_ladder_asks_then_tells_then_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
