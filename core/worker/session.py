@@ -19,7 +19,7 @@ import msgspec
 
 from ..api import Turn
 from ..errors import FineTUIError, UsageError, WorkFailed
-from ..runs.job import describe_error
+from ..runs.failure import describe_error
 
 Emit = Callable[[dict[str, Any]], None]
 
