@@ -99,6 +99,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("chat.clear", "ctrl+n", "New chat", "Forget this conversation"),
     Action("chat.cancel", "ctrl+x", "Stop", "Stop the answer that is being written"),
     Action("chat.copy", "y", "Copy", "Copy the last answer", footer=False),
+    # Doctor
+    Action("doctor.refresh", "r", "Look again", "Examine devices, folders and plugins again"),
     # Widgets
     Action("list.down", "j", "Down", "Next line", footer=False),
     Action("list.up", "k", "Up", "Previous line", footer=False),
@@ -129,7 +131,7 @@ ACTIONS: tuple[Action, ...] = (
 )  # fmt: skip
 
 SCOPE_TITLES: dict[str, str] = {
-    "app": "Everywhere", "home": "Home", "catalog": "Catalog", "new": "New run", "run": "Run", "chat": "Chat",
+    "app": "Everywhere", "home": "Home", "catalog": "Catalog", "new": "New run", "run": "Run", "chat": "Chat", "doctor": "Doctor",
     "list": "Lists", "form": "Forms", "dialog": "Dialogs", "pick": "Choosers",
 }  # fmt: skip
 

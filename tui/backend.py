@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.config import Settings
 from ..core.paths import Home
 
 if TYPE_CHECKING:
@@ -141,3 +142,100 @@ def start_training(home: Home, arguments: Mapping[str, Any]) -> str:
 
     request = train_request(home, **arguments)
     return start(home, "train", request.name, request).id
+
+
+def hub_names() -> list[str]:
+    """Installed hubs."""
+    from ..core import registry
+
+    return registry.names("hubs")
+
+
+def start_merge(home: Home, model: str, adapter: str, out: Path, *, verify: bool, force: bool, gpus: str) -> str:
+    """Start a merge; returns the run's id. Without a known model the adapter's own base is taken."""
+    from ..core.catalog.catalog import Catalog
+    from ..core.runs.requests import merge_request, start
+
+    base = model or Catalog(home).adapter(adapter).base_path
+    request = merge_request(home, model=base, adapter=adapter, out=out, verify=verify, force=force, gpus=gpus)
+    return start(home, "merge", f"merge-{Path(adapter).name}", request).id
+
+
+def push_plan(home: Home, adapter: str, repo: str, hub: str, private: bool) -> Any:
+    """What a push would send (`core.api.PushPlan`)."""
+    from ..hub.transfer import plan_push
+
+    return plan_push(home, adapter, repo, hub=hub, private=private)
+
+
+def start_push(home: Home, settings: Settings, adapter: str, *, repo: str, hub: str, public: bool, pull_request: bool) -> str:
+    """Start a push; returns the run's id."""
+    from ..core.runs.requests import start
+    from ..hub.transfer import push_request
+
+    request = push_request(home, adapter, repo, hub=hub, private=not public, pull_request=pull_request, settings=settings)
+    return start(home, "push", f"push-{repo.rsplit('/', 1)[-1]}", request).id
+
+
+def start_pull(home: Home, settings: Settings, *, repo: str, hub: str, name: str) -> str:
+    """Start a pull; returns the run's id."""
+    from ..core.runs.requests import start
+    from ..hub.transfer import pull_request
+
+    request = pull_request(home, repo, hub=hub, name=name, settings=settings)
+    return start(home, "pull", f"pull-{request.name}", request).id
+
+
+def add_folder(home: Home, folder: Path) -> str:
+    """Import an adapter folder or register a model folder; returns the name it has in the catalog."""
+    from ..core.catalog.catalog import Catalog
+
+    catalog = Catalog(home)
+    if (folder / "adapter_config.json").is_file():
+        return catalog.import_adapter(folder).name
+    return catalog.add_model(folder).name
+
+
+def remove_artifact(home: Home, kind: str, name: str) -> None:
+    """Remove a model or an adapter from the catalog."""
+    from ..core.catalog.catalog import Catalog
+
+    catalog = Catalog(home)
+    (catalog.remove_model if kind == "model" else catalog.remove_adapter)(name)
+
+
+def digest(home: Home, path: str) -> str:
+    """sha256 over the weight files; remembered by the index."""
+    from ..core.catalog.catalog import Catalog
+
+    return Catalog(home).digest(path)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: what, whether it works, and why not."""
+
+    section: str
+    name: str
+    works: bool
+    detail: str
+
+
+def examine(home: Home) -> list[Finding]:
+    """Devices, the home, and every plugin; without loading torch."""
+    import shutil
+
+    from ..core import registry
+    from ..core.devices import list_devices
+    from .format import human_bytes
+
+    found = []
+    for device in list_devices():
+        detail = f"{device.name}, {human_bytes(device.memory_free)} of {human_bytes(device.memory_total)} free"
+        found.append(Finding("Devices", device.id, device.usable, f"{detail}. {device.problem}" if device.problem else detail))
+    free = shutil.disk_usage(home.root).free
+    found.append(Finding("Files", "home", free > 1e9, f"{home.root}, {human_bytes(free)} free"))
+    found.append(Finding("Files", "log", True, str(home.log)))
+    for plugin in registry.describe_all():
+        found.append(Finding("Plugins", f"{plugin.kind}: {plugin.name}", not plugin.error, plugin.error or plugin.package))
+    return found

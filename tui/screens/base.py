@@ -116,14 +116,12 @@ class View(Working, Screen[Any]):
     def devices_changed(self) -> None:
         """The app has a new reading of the devices (`FineTuiApp.devices`)."""
 
-    def titled(self, widget: Widget, title: str | Content, subtitle: str = "") -> None:
-        """Set the title in a pane's rule, only where it differs (every set redraws)."""
-        new, old = f"{self.app.glyphs.rule} {_markup(title)} ", widget.border_title
-        if new != old:
-            widget.border_title = new
-        sub = f" {_markup(subtitle)} " if subtitle else ""
-        if sub != (widget.border_subtitle or ""):
-            widget.border_subtitle = sub
+    def titled(self, widget: Widget, title: str | Content, note: str = "") -> None:
+        """Set the title in a pane's rule, with a note in grey, only where it differs (every set redraws)."""
+        said = f" [not bold $faint]{_markup(note)}[/]" if note else ""
+        text = f"{self.app.glyphs.rule} {_markup(title)} {said}{' ' if note else ''}"
+        if text != widget.border_title:
+            widget.border_title = text
 
 
 def _markup(text: str | Content) -> str:
