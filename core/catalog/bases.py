@@ -19,7 +19,11 @@ def find_base(base: BaseRef, models: Sequence[ModelEntry]) -> ModelEntry | None:
             if model.digest == base.digest:
                 return model
     possible = [model for model in models if not (base.digest and model.digest and model.digest != base.digest)]
-    return _by_hub_id(base, possible) or _by_path(base.path, possible) or _first(m for m in possible if base.name and m.name == base.name)
+    return (
+        _by_hub_id(base, possible)
+        or _by_path(base.path, models, possible)
+        or _first(m for m in possible if base.name and m.name == base.name)
+    )
 
 
 def _by_hub_id(base: BaseRef, models: Iterable[ModelEntry]) -> ModelEntry | None:
@@ -27,14 +31,15 @@ def _by_hub_id(base: BaseRef, models: Iterable[ModelEntry]) -> ModelEntry | None
     return _first(model for model in same if model.revision == base.revision) or _first(iter(same))
 
 
-def _by_path(path: str, models: Iterable[ModelEntry]) -> ModelEntry | None:
+def _by_path(path: str, models: Iterable[ModelEntry], possible: Sequence[ModelEntry]) -> ModelEntry | None:
+    """The model that lies at ``path``, listed or not; one that is listed counts only when it is ``possible``."""
     if not path:
         return None
     real = Path(path).resolve()
     listed = _first(model for model in models if Path(model.path).resolve() == real)
-    if listed is None and (real / "config.json").is_file():
-        return ModelEntry(name=path, path=path)
-    return listed
+    if listed is not None:
+        return listed if listed in possible else None
+    return ModelEntry(name=path, path=path) if (real / "config.json").is_file() else None
 
 
 def _first(models: Iterable[ModelEntry]) -> ModelEntry | None:

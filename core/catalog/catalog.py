@@ -37,6 +37,10 @@ class Catalog:
         self.home = home
         self._index = Index(index_path(home))
 
+    def close(self) -> None:
+        """Close the index. A catalog that is simply dropped closes it too."""
+        self._index.close()
+
     # Listing -------------------------------------------------------------------------------------------------------
 
     def models(self) -> list[ModelEntry]:

@@ -130,10 +130,11 @@ def remove(home: Home, parent: Path, entry: ModelEntry | AdapterEntry) -> None:
 
 def active_use(home: Home, path: str) -> str:
     """The id of an active run whose request names ``path``; empty when there is none."""
+    from ..runs.adopt import refresh
     from ..runs.store import RunStore
 
     for run in RunStore(home).list():
-        if run.state().state in ACTIVE and _mentions(run.spec.request, path):
+        if run.state().state in ACTIVE and refresh(run).state in ACTIVE and _mentions(run.spec.request, path):
             return run.spec.run
     return ""
 

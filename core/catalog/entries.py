@@ -105,7 +105,7 @@ def select_adapters(
         base: name or folder of a base; substrings of the name match.
         method: exact method name.
         search: words that must all occur in the name, base, method or tags.
-        sort: one of `ADAPTER_SORTS`; ``created`` shows the newest first, ``loss`` the lowest evaluation loss.
+        sort: one of `ADAPTER_SORTS`; ``created`` shows the newest first, ``size`` the largest, ``loss`` the lowest evaluation loss.
 
     Raises:
         UsageError: an unknown sort key.
