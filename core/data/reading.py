@@ -183,12 +183,12 @@ def _scan_text(path: Path) -> Iterator[Entry]:
         if line.strip():
             if not gathered:
                 start = number
-            gathered.append(line)
+            gathered.append(line.rstrip("\r\n"))
         if gathered and (not parted or not line.strip()):
-            yield {"text": "".join(gathered).rstrip()}, f"{path}:{start}"
+            yield {"text": "\n".join(gathered)}, f"{path}:{start}"
             gathered = []
     if gathered:
-        yield {"text": "".join(gathered).rstrip()}, f"{path}:{start}"
+        yield {"text": "\n".join(gathered)}, f"{path}:{start}"
 
 
 def _has_blank_lines(path: Path) -> bool:

@@ -98,7 +98,7 @@ def test_csv_takes_cells_beyond_the_standard_limit(tmp_path: Path) -> None:
 
 
 def test_text_is_parted_by_blank_lines(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.txt", "\n\none\n still one\n\n \ntwo\n")
+    path = write(tmp_path / "a.txt", "\n\none\r\n still one\n\n \ntwo\n")
     assert read(path) == [({"text": "one\n still one"}, f"{path}:3"), ({"text": "two"}, f"{path}:7")]
 
 
