@@ -6,6 +6,8 @@ import errno
 
 from .. import errors, fsio
 
+LESS_MEMORY = "lower per_device_train_batch_size or max_length, set gradient_checkpointing=true, or take qlora; `finetui plan` compares"
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -22,7 +24,7 @@ def describe_error(problem: BaseException) -> errors.FineTUIError:
     if isinstance(problem, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text:
         return errors.OutOfMemory(
             f"out of memory: {text.splitlines()[0] if text else name}",
-            "lower per_device_train_batch_size or max_length, set gradient_checkpointing=true, or take qlora; `finetui plan` compares",
+            LESS_MEMORY,
         )
     return errors.WorkFailed(f"{name}: {text}" if text else name, "the traceback is in the run's console.log (`finetui runs logs`)")
 

@@ -55,6 +55,7 @@ class Supervisor:
         self.lease: Lease | None = None
         self.began = 0.0
         """When this attempt began, or when the last supervisor wrote its last word."""
+        self.memory_kills = verdict.memory_kills()
         self.ladder = Ladder(folder, lambda number: identity.signal_process(self.state.job, number))
 
     def begin(self, mode: str) -> None:
@@ -77,7 +78,7 @@ class Supervisor:
             return
         if state not in (("queued",) if mode == "start" else ("stopped", "failed", "lost")):
             raise errors.Refused(f"run {self.spec.run} is {state} and cannot be {'started' if mode == 'start' else 'resumed'}")
-        if identity.find_tagged(self.spec.run):
+        if mode == "resume" and identity.find_tagged(self.spec.run):
             raise errors.Refused(f"processes of run {self.spec.run} are still alive", f"finetui runs stop {self.spec.run} --now")
         attempt = self.state.attempt + (mode == "resume")
         self.began = time.time()
@@ -102,7 +103,8 @@ class Supervisor:
         self.sweep()
         if self.lease is not None:
             self.lease.release()
-        end = verdict.judge(self.folder, self.state.attempt, code, self.ladder)
+        out_of_memory = verdict.memory_kills() > self.memory_kills
+        end = verdict.judge(self.folder, self.state.attempt, code, self.ladder, out_of_memory=out_of_memory)
         self.finish(end.state, end.reason, exit_code=end.exit_code, error=end.error)
 
     def start_job(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 from .. import errors
 from . import records
+from .failure import LESS_MEMORY
 from .ladder import Ladder
 from .spec import Result
 
@@ -25,12 +26,22 @@ class Verdict:
     error: dict[str, str] | None = None
 
 
-def judge(folder: Path, attempt: int, code: int | None, ladder: Ladder) -> Verdict:
+def memory_kills() -> int:
+    """How often the kernel's out-of-memory killer has struck on this machine since it booted, control groups included (Linux)."""
+    try:
+        rows = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(row.split()[1]) for row in rows if row.startswith("oom_kill ")), 0)
+
+
+def judge(folder: Path, attempt: int, code: int | None, ladder: Ladder, *, out_of_memory: bool) -> Verdict:
     """The end of an attempt whose job is gone.
 
     Args:
         code: exit code of the job, negative the signal that killed it; ``None`` when it was not our child (adopted).
         ladder: whether it was asked to stop, and how hard.
+        out_of_memory: whether the kernel killed something for want of memory while the job ran.
     """
     try:
         result = records.read_result(folder, attempt)
@@ -41,7 +52,7 @@ def judge(folder: Path, attempt: int, code: int | None, ladder: Ladder) -> Verdi
     if ladder.requested:
         how = f"ended by {ladder.last}, without a checkpoint" if ladder.last else "ended before its first checkpoint"
         return Verdict("stopped", how, code)
-    error = _unexplained(folder, code)
+    error = _unexplained(folder, code, out_of_memory)
     return Verdict("failed", error.message.splitlines()[0], code, error.to_dict())
 
 
@@ -51,17 +62,18 @@ def from_result(result: Result) -> Verdict:
     return Verdict(cast(EndState, result.state), reason, result.exit_code, result.error)
 
 
-def _unexplained(folder: Path, code: int | None) -> errors.FineTUIError:
+def _unexplained(folder: Path, code: int | None, out_of_memory: bool) -> errors.FineTUIError:
     """The error of a job that left no result: what the system says, and the last lines it printed."""
-    hint = f"see {folder}/console.log"
+    if code == -signal.SIGKILL and out_of_memory:
+        return errors.OutOfMemory(
+            "the machine's memory, or this session's share of it, was used up: the kernel killed the job",
+            LESS_MEMORY,
+        )
     if code is None:
         what = "the job ended without a result after its supervisor had died"
     elif code >= 0:
         what = f"the job ended with exit code {code} and no result"
     else:
-        name = signal.Signals(-code).name
-        what = f"the job was killed by {name}"
-        if name == "SIGKILL":
-            hint = "the kernel's out-of-memory killer ends processes so: `dmesg` tells; `finetui plan` shows what would fit"
+        what = f"the job was killed by {signal.Signals(-code).name}"
     tail = records.console_tail(folder)
-    return errors.WorkFailed(f"{what}; it last printed:\n{tail}" if tail else what, hint)
+    return errors.WorkFailed(f"{what}; it last printed:\n{tail}" if tail else what, f"see {folder}/console.log")

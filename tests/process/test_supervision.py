@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -138,8 +139,33 @@ def test_job_killed_by_a_signal_fails_with_its_last_words(toys: Toys, number: si
     state = wait_for_end(run)
     assert (state.state, state.exit_code) == ("failed", -number) and state.error is not None
     assert number.name in state.error["message"] and "last words" in state.error["message"]
-    assert ("out-of-memory" in state.error["hint"]) == (number is signal.SIGKILL)
+    assert state.error["kind"] == "failed" and str(run.dir) in state.error["hint"]
     assert not (run.dir / "result.json").exists()
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A control group with 60 MiB of memory (needs root)."""
+    old = Path("/sys/fs/cgroup/memory")
+    group = (old if old.is_dir() else old.parent) / f"finetui-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as problem:
+        pytest.skip(f"no control group can be made here: {problem}")
+    try:
+        limit = next((group / name for name in ("memory.limit_in_bytes", "memory.max") if (group / name).exists()), None)
+        if limit is None:
+            pytest.skip("control groups without a memory controller")
+        limit.write_text(str(60 << 20))
+        yield group
+    finally:
+        group.rmdir()
+
+
+def test_job_killed_for_want_of_memory_says_so(toys: Toys, small_group: Path) -> None:
+    state = wait_for_end(toys.start(do="eat", group=str(small_group)), 30)
+    assert (state.state, state.exit_code) == ("failed", -signal.SIGKILL) and state.error is not None
+    assert state.error["kind"] == "out_of_memory" and "finetui plan" in state.error["hint"]
 
 
 def test_job_that_leaves_without_a_result_fails(toys: Toys) -> None:

@@ -1,8 +1,9 @@
 """A job module for tests of supervision: light, and it does what its request says.
 
 ``{"delay", "steps", "pause", "filler"}``: so many seconds before the first event, so many metric lines, so far apart, so many
-bytes longer. ``"do"`` adds a behaviour: ``hang`` (ignores every request), ``sleep``, ``raise``, ``bug``, ``memory``, ``exit``,
-``signal`` (kills itself by ``"number"``), ``children`` (starts a process that outlives it).
+bytes longer. ``"do"`` adds a behaviour: ``hang`` (ignores every request), ``sleep``, ``raise``, ``bug``, ``memory``, ``eat``
+(more memory than the control group ``"group"`` has), ``exit``, ``signal`` (kills itself by ``"number"``), ``children`` (starts a
+process that outlives it).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from finetui.core import fsio
@@ -57,6 +59,11 @@ def _behave(job: Job, request: dict[str, Any]) -> None:
             raise KeyError("a bug")
         case "memory":
             raise MemoryError
+        case "eat":
+            Path(request["group"], "cgroup.procs").write_text(str(os.getpid()))
+            eaten = []
+            while True:
+                eaten.append(os.urandom(1 << 20))
         case "exit":
             print("about to leave", flush=True)
             os._exit(9)
