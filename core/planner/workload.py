@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ..api import Example
 from ..training import TrainingOptions
 
 _BYTES_PER_TOKEN = 2.5
@@ -57,17 +58,18 @@ def _expected_maximum(sizes: Sequence[int], batch: int) -> int:
     return max(1, min(worst, round(likely)))
 
 
-def guess_lengths(turns: Iterable[Sequence[tuple[str, bool]]]) -> tuple[list[int], list[int]]:
+def guess_lengths(examples: Iterable[Example], *, completion_only: bool = True) -> tuple[list[int], list[int]]:
     """Token lengths guessed from text alone, for a plan before a tokenizer is at hand; rather too many than too few.
 
     Args:
-        turns: per example, its pieces of text and whether each carries loss.
+        completion_only: whether only what assistants say carries loss.
 
     Returns:
-        (tokens, loss tokens) per example.
+        (tokens, loss tokens) of every example.
     """
     lengths, losses = [], []
-    for pieces in turns:
+    for example in examples:
+        pieces = [(turn.content, turn.role == "assistant" or not completion_only) for turn in example.turns] or [(example.text, True)]
         sizes = [(round(len(text.encode()) / _BYTES_PER_TOKEN) + _TEMPLATE_TOKENS, carries_loss) for text, carries_loss in pieces]
         lengths.append(sum(size for size, _ in sizes))
         losses.append(sum(size for size, carries_loss in sizes if carries_loss))

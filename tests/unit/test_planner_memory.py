@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from finetui.core import registry
-from finetui.core.api import Footprint
+from finetui.core.api import Example, Footprint, Turn
 from finetui.core.modelspec import ModelSpec
 from finetui.core.planner.activations import Regime, activation_bytes
 from finetui.core.planner.memory import PARTS, devices_needed, estimate, human_bytes
@@ -129,9 +129,11 @@ def test_largest_batch() -> None:
 
 
 def test_guessed_lengths_are_rather_too_many() -> None:
-    lengths, losses = guess_lengths([[("What is the capital of France?", False), ("It is Paris.", True)], [("你好，世界", True)]])
+    chat = Example(turns=(Turn("user", "What is the capital of France?"), Turn("assistant", "It is Paris.")))
+    lengths, losses = guess_lengths([chat, Example(text="你好，世界")])
     assert lengths[0] > losses[0] > 5
     assert lengths[1] == losses[1] >= 5
+    assert guess_lengths([chat], completion_only=False) == ([lengths[0]], [lengths[0]])
 
 
 def test_human_bytes() -> None:
