@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -99,49 +100,44 @@ def kind_of(path: Path) -> str:
 
 def _scan_csv(path: Path) -> Iterator[Entry]:
     """Rows of a CSV or TSV file; its first line names the columns."""
+    header: list[str] | None = None
+    for start, cells in _csv_records(path):
+        if isinstance(cells, DataError):
+            yield cells
+        elif header is None:
+            header = _header(path, start, cells)
+        elif len(cells) != len(header):
+            yield DataError(
+                f"{path}:{start}: the row has {len(cells)} cells, the header {len(header)}",
+                "quote cells that hold delimiters or line breaks",
+            )
+        else:
+            yield dict(zip(header, cells)), f"{path}:{start}"
+
+
+def _csv_records(path: Path) -> Iterator[tuple[int, list[str] | DataError]]:
+    """(line a record starts on, its cells); blank lines left out, nothing more after a `DataError`."""
     csv.field_size_limit(sys.maxsize)
     numbered = lines(path)
     _, first = next(numbered, (0, ""))
-    if isinstance(first, DataError):
-        yield first
-        return
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=str(first).count)
 
     def feed() -> Iterator[str]:
-        yield first
-        for _, line in numbered:
+        for _, line in chain([(1, first)], numbered):
             if isinstance(line, DataError):
                 raise line
             yield line
 
     reader = csv.reader(feed(), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
     start = 1
-    while True:
-        start = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as problem:
-            yield DataError(
-                f"{path}:{start}: not readable as CSV: {problem}", 'a cell with quotes or line breaks must be quoted, " doubled'
-            )
-            return
-        except DataError as problem:
-            yield problem
-            return
-        if not cells:
-            continue
-        if header is None:
-            header = _header(path, start, cells)
-        elif len(cells) != len(header):
-            yield DataError(
-                f"{path}:{start}: the row has {len(cells)} cells, the header {len(header)}",
-                f"quote cells that contain '{delimiter}' or line breaks" if delimiter != "\t" else "quote cells that contain tabs",
-            )
-        else:
-            yield dict(zip(header, cells)), f"{path}:{start}"
+    try:
+        for cells in reader:
+            if cells:
+                yield start, cells
+            start = reader.line_num + 1
+    except csv.Error as problem:
+        hint = 'a cell with quotes or line breaks must be quoted, " doubled'
+        yield start, DataError(f"{path}:{start}: not readable as CSV: {problem}", hint)
 
 
 def _header(path: Path, line: int, cells: list[str]) -> list[str]:
