@@ -18,9 +18,14 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from .precision import Precision
+
 NAME = "per_document"
 
 _TRIAL_LENGTHS = (5, 9, 7)
+
+_PLAIN_LENGTH = 1024
+"""Longer documents go through the fused kernel, whose memory does not grow with the square of the length."""
 
 
 def per_document_attention(
@@ -50,17 +55,32 @@ def per_document_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None or kwargs.get("position_bias") is not None:
         raise NotImplementedError("attention with soft caps, sinks or position biases is not computed per document")
-    grouped = key.shape[1] != query.shape[1]
     parts = []
     for q, k, v in zip(query.split(document_lengths, 2), key.split(document_lengths, 2), value.split(document_lengths, 2)):
         length = q.shape[2]
-        window = _window_mask(length, sliding_window, q.device) if sliding_window is not None and length > sliding_window else None
-        parts.append(
-            scaled_dot_product_attention(
-                q, k, v, attn_mask=window, dropout_p=dropout, is_causal=window is None, scale=scaling, enable_gqa=grouped
-            )
-        )
-    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+        if sliding_window is not None and length > sliding_window:
+            window = _window_mask(length, sliding_window, q.device)
+            part = scaled_dot_product_attention(q, k, v, attn_mask=window, dropout_p=dropout, scale=scaling, enable_gqa=True)
+        elif q.device.type == "cpu" and q.dtype == torch.bfloat16 and length <= _PLAIN_LENGTH and not dropout:
+            part = _plain_attention(q, k, v, scaling)
+        else:
+            grouped = k.shape[1] != q.shape[1]
+            part = scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped)
+        parts.append(part.transpose(1, 2))
+    return torch.cat(parts, 1), None
+
+
+def _plain_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:
+    """Causal attention as two matrix products: in bfloat16 on CPUs twice as fast as the fused kernel, forward and backward.
+
+    Shapes as in `per_document_attention`; heads of one group share their key-value head by being stacked along the tokens.
+    """
+    _, heads, length, size = query.shape
+    groups = heads // key.shape[1]
+    mask = torch.full((length, length), float("-inf"), dtype=query.dtype).triu_(1).repeat(groups, 1)
+    stacked = query.reshape(-1, groups * length, size)
+    scores = torch.baddbmm(mask, stacked, key[0].transpose(1, 2), alpha=scaling if scaling is not None else size**-0.5)
+    return torch.bmm(scores.softmax(-1), value[0]).view(1, heads, length, size)
 
 
 def _window_mask(length: int, window: int, device: torch.device) -> torch.Tensor:
@@ -77,7 +97,7 @@ def _mask(*, q_length: int, kv_length: int, attention_mask: torch.Tensor | None 
     return sdpa_mask(q_length=q_length, kv_length=kv_length, attention_mask=attention_mask, use_vmap=use_vmap, **kwargs)
 
 
-def enable(model: Any) -> bool:
+def enable(model: Any, precision: Precision) -> bool:
     """Switch ``model`` to per-document attention if a trial shows that packed documents stay apart.
 
     Returns:
@@ -91,7 +111,9 @@ def enable(model: Any) -> bool:
     training = model.training
     model.eval()
     try:
-        if _documents_stay_apart(model):
+        with precision.autocast():
+            apart = _documents_stay_apart(model)
+        if apart:
             return True
         model.set_attn_implementation(before)
         return False

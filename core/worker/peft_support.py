@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -63,6 +64,16 @@ def wrap(model: nn.Module, config: PeftConfig) -> PeftModel:
             name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in _adapter_tensors(wrapped).items()
         }
     return wrapped
+
+
+def leave_casting_to_autocast(model: nn.Module) -> None:
+    """Keep PEFT's layers from converting their inputs to float32, only for autocast to convert them back.
+
+    The model must then run under autocast wherever its base is not float32.
+    """
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:

@@ -24,8 +24,9 @@ from .corpus import load_corpus
 from .forward import base_of
 from .loading import load_base, load_tokenizer, quiet_libraries
 from .loop import Loop, StopTraining
-from .memory import MemoryMeter
+from .memory import MemoryMeter, keep_freed_memory
 from .optim import build_optimizer, build_scheduler
+from .peft_support import leave_casting_to_autocast
 from .precision import Precision, choose
 from .publish import build_manifest, is_published, publish
 
@@ -52,8 +53,9 @@ def main(job: Job) -> dict[str, Any]:
         raise Stopped(figures(loop, request, time.monotonic() - started)) from None
     result = figures(loop, request, time.monotonic() - started)
     if not is_published(request, job.spec.run):
+        metrics = manifest_metrics(result)
         manifest = build_manifest(
-            request, loop.method, loop.method_options, loop.options, run=job.spec.run, rows=loop.corpus.rows, metrics=manifest_metrics(result)
+            request, loop.method, loop.method_options, loop.options, run=job.spec.run, rows=loop.corpus.rows, metrics=metrics
         )
         publish(loop.model, loop.method, request, manifest)
     job.event("saved", f"saved {request.name}", path=request.output)
@@ -67,6 +69,7 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     method_options = parse(method.options, request.method_options, owner=f"method '{method.name}'")
     device = Accelerator(cpu=request.gpus == "none").device
     precision = choose(device, options.bf16, options.fp16)
+    keep_freed_memory()
     meter = MemoryMeter(device)
     set_seed(request.seed)
 
@@ -75,7 +78,7 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     for sentence in corpus.warnings:
         job.event("warning", sentence)
     model = load_model(folder, method, method_options, options, request, device, precision)
-    packed = options.packing and attention.enable(base_of(model))
+    packed = options.packing and attention.enable(base_of(model), precision)
 
     schedule = Schedule(len(corpus.train), options.per_device_train_batch_size, options.gradient_accumulation_steps, request.seed)
     total_steps = schedule.total_steps(options.max_steps, options.num_train_epochs)
@@ -91,7 +94,13 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
 
 
 def load_model(
-    folder: Path, method: Method, method_options: Any, options: TrainingOptions, request: TrainRequest, device: torch.device, precision: Precision
+    folder: Path,
+    method: Method,
+    method_options: Any,
+    options: TrainingOptions,
+    request: TrainRequest,
+    device: torch.device,
+    precision: Precision,
 ) -> Any:
     """The base as the method wants it: frozen weights in the computation's precision, those that train in float32."""
     arguments = method.load_arguments(method_options, device)
@@ -100,6 +109,7 @@ def load_model(
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    leave_casting_to_autocast(model)
     if options.gradient_checkpointing:
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         base.enable_input_require_grads()

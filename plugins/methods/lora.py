@@ -20,7 +20,7 @@ class LoraBaseOptions:
     lora_alpha: float = option(32, "Scale of the update: it is multiplied by lora_alpha / r.", minimum=0, group="Adapter")
     lora_dropout: float = option(0.0, "Dropout before the update matrices.", minimum=0.0, maximum=1.0, group="Adapter")
     target_modules: list[str] | Literal["auto", "all-linear"] = option(
-        "auto", "Projections that get an update: auto and all-linear take every one but the output head, or a list of names.", group="Adapter"
+        "auto", "Projections that get an update: auto and all-linear take all but the output head, or a list of names.", group="Adapter"
     )
     use_rslora: bool = option(False, "Scale by lora_alpha / sqrt(r) instead: steadier at high ranks.", group="Adapter")
     use_dora: bool = option(False, "Learn magnitude and direction apart (DoRA): often better at low ranks, slower.", group="Adapter")
