@@ -34,7 +34,7 @@ def model_card(entry: AdapterEntry, manifest: Manifest, repo: str, base_id: str)
     if figures:
         shown = {key: figures[key] for key in _SHOWN_METRICS if key in figures}
         parts.append("## Figures\n\n" + _table("metric", shown or figures))
-    parts.append(_limits(entry))
+    parts.append("## Limits\n\n" + _limits(entry, bool(figures)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -106,11 +106,10 @@ def _cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _limits(entry: AdapterEntry) -> str:
-    adapter = "It works with its own base model only, and inherits that model's licence, limits and biases. "
-    model = "It inherits the licence, limits and biases of the model it was made from. "
-    return (
-        "## Limits\n\n"
-        + (model if entry.peft_type == "" else adapter)
-        + "The figures above are from the evaluation rows of its own training data."
-    )
+def _limits(entry: AdapterEntry, has_figures: bool) -> str:
+    text = "It inherits the licence, limits and biases of the model it was made from."
+    if entry.peft_type:
+        text += " It works with that model only."
+    if has_figures:
+        text += " The figures come from rows of its own training data that were kept for evaluation; no benchmark was run."
+    return text

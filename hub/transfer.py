@@ -117,7 +117,10 @@ def _published_manifest(entry: AdapterEntry, catalog: Catalog, folder: Path) -> 
         base.name = base.name or model.name
     elif not base.hub_id and entry.base.count("/") == 1 and not entry.base.startswith("/"):
         base.hub_id = entry.base
-    manifest.base = BaseRef(name=base.name or entry.base, hub_id=base.hub_id, revision=base.revision, digest=base.digest)
+    name = base.hub_id or Path(base.name or entry.base).name
+    manifest.base = BaseRef(name=name, hub_id=base.hub_id, revision=base.revision, digest=base.digest)
+    for parent in manifest.parents:
+        parent.name = parent.repo or Path(parent.name).name
     manifest.source = Source()
     return msgspec.convert(_without_paths(msgspec.to_builtins(manifest)), Manifest)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,9 @@ import psutil
 import pytest
 from finetui.core.catalog.digest import sha256_file
 from finetui.core.catalog.manifest import BaseRef, DataRef, Manifest, read_manifest, write_manifest
+from finetui.core.fsio import read_json
+from finetui.core.runs.spec import Result
+from finetui.core.runs.store import RunStore
 from finetui.hub.transfer import plan_push, pull_request, push_request
 from support.folders import cache_model, make_adapter, make_model
 from support.hub_server import HubServer
@@ -250,15 +255,30 @@ def test_pickles_and_code_do_not_come_along(sender: Machine, receiver: Machine, 
     assert there == {"README.md", "adapter_config.json", "adapter_model.safetensors", "finetui.json"}
 
 
+def test_a_stopped_pull_leaves_nothing(sender: Machine, receiver: Machine) -> None:
+    assert push(sender).state == "succeeded"
+    request = pull_request(receiver.home, REPO)
+    run = RunStore(receiver.home).create("pull", "stopped", request)
+    (run.dir / "control" / "stop").touch()
+    assert subprocess.run([sys.executable, "-m", "finetui.hub.jobs", str(run.dir)], env=receiver.env()).returncode == 0
+    assert read_json(run.dir / "result.json", Result).state == "stopped"
+    assert nothing_stays(receiver)
+
+
 def test_the_token_is_written_nowhere(sender: Machine, receiver: Machine, hub: HubServer) -> None:
+    """A push from the command line: launcher, supervisor and job, with an error on the way."""
     hub.fail("POST", "/commit/", "503")
-    process, folder = sender.start("push", push_request(sender.home, "pirate", REPO))
+    command = [sys.executable, "-m", "finetui", "push", "pirate", REPO, "--json"]
+    process = subprocess.Popen(command, env=sender.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     seen = []
     while process.poll() is None:
         for other in psutil.process_iter(["cmdline"]):
             seen += [part for part in other.info["cmdline"] or [] if TOKEN in part]
         time.sleep(0.05)
-    assert process.returncode == 0, (folder / "console.log").read_text()
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert TOKEN not in out + err
+    assert json.loads(out)["repo"] == REPO
     assert pull(receiver).state == "succeeded"
     sender.token = receiver.token = TOKEN[:-1]
     assert error_of(push(sender))["kind"] == "token"
