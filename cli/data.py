@@ -42,7 +42,8 @@ def check(app: App, files: tuple[str, ...], columns: str, model: str) -> None:
     if app.json:
         write_json(row)
     else:
-        details({**row, "size_bytes": size(row["size_bytes"]), "problems": None})
+        tokens = {key: value for key, value in row.get("tokens", {}).items() if not isinstance(value, list)}
+        details({**row, "size_bytes": size(row["size_bytes"]), "problems": None, "tokens": tokens})
         for problem in report.problems:
             narrate(f"{problem.source}: {problem.message}")
     if report.problems and not app.json:
