@@ -17,33 +17,15 @@ def summarise(spec: RunSpec, state: RunState, events: Sequence[Event], last: Map
         last: its last line of training metrics.
         result: of the current attempt, if it has ended.
     """
-    request = spec.request
-    prepared = _last_data(events, "prepared")
     ended = result.result if result else {}
-
-    def known(key: str) -> Any:
-        return ended.get(key, last.get(key, prepared.get(key)))
-
     return {
         "run": spec.run,
         "kind": spec.kind,
         "name": spec.name,
         "state": state.state,
         "reason": state.reason,
-        "method": request.get("method"),
-        "model": request.get("model"),
-        "data": request.get("data"),
-        "options": {**request.get("training_options", {}), **request.get("method_options", {})},
-        "trainable_parameters": known("trainable_parameters"),
-        "total_parameters": known("total_parameters"),
-        "steps": ended.get("steps", last.get("step", 0)),
-        "total_steps": known("total_steps"),
-        "tokens": known("tokens"),
-        "tokens_per_second": known("tokens_per_second"),
-        "peak_memory_bytes": known("peak_memory_bytes"),
-        "planned_memory_bytes": request.get("planned_memory_bytes") or None,
-        "loss": last.get("loss", ended.get("loss")),
-        "eval": ended.get("eval") or _last_data(events, "evaluation") or None,
+        **_asked(spec.request),
+        **_figures(events, last, ended),
         "adapter": ended.get("adapter") if state.state == "succeeded" else None,
         "pid": _pid(state, state.job),
         "supervisor_pid": _pid(state, state.supervisor),
@@ -55,6 +37,29 @@ def summarise(spec: RunSpec, state: RunState, events: Sequence[Event], last: Map
         "finished": iso(state.finished),
         "error": state.error,
         "result": ended,
+    }
+
+
+def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run was asked to do."""
+    return {
+        "method": request.get("method"),
+        "model": request.get("model"),
+        "data": request.get("data"),
+        "options": {**request.get("training_options", {}), **request.get("method_options", {})},
+        "planned_memory_bytes": request.get("planned_memory_bytes") or None,
+    }
+
+
+def _figures(events: Sequence[Event], last: Mapping[str, Any], ended: Mapping[str, Any]) -> dict[str, Any]:
+    """How far it is: from its result, else from its last metrics, else from what it announced."""
+    prepared = _last_data(events, "prepared")
+    names = ("trainable_parameters", "total_parameters", "total_steps", "tokens", "tokens_per_second", "peak_memory_bytes")
+    return {
+        "steps": ended.get("steps", last.get("step", 0)),
+        **{name: ended.get(name, last.get(name, prepared.get(name))) for name in names},
+        "loss": last.get("loss", ended.get("loss")),
+        "eval": ended.get("eval") or _last_data(events, "evaluation") or None,
     }
 
 
