@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +154,9 @@ def by_id(identifier: str) -> Action:
     raise KeyError(identifier)
 
 
-def bindings(scope: str) -> list[Binding]:
+def bindings(scope: str) -> list[BindingType]:
     """Textual bindings of a scope: one a key, all with the action's id (a keymap can remap them) and tooltip."""
-    made = []
+    made: list[BindingType] = []
     for action in of_scope(scope):
         for key in filter(None, action.keys.split(",")):
             made.append(Binding(key, f"act('{action.id}')", action.title, show=action.footer, tooltip=action.tooltip, id=action.id))

@@ -13,7 +13,7 @@ from ..core.paths import Home
 
 if TYPE_CHECKING:
     from ..core.catalog.entries import AdapterEntry, ModelEntry
-    from ..core.devices import Device
+    from ..core.doctor import Check
 
 
 @dataclass(frozen=True)
@@ -211,31 +211,8 @@ def digest(home: Home, path: str) -> str:
     return Catalog(home).digest(path)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor: what, whether it works, and why not."""
+def examine(home: Home) -> list[Check]:
+    """What works on this machine, what does not, and why."""
+    from ..core.doctor import checks
 
-    section: str
-    name: str
-    works: bool
-    detail: str
-
-
-def examine(home: Home) -> list[Finding]:
-    """Devices, the home, and every plugin; without loading torch."""
-    import shutil
-
-    from ..core import registry
-    from ..core.devices import list_devices
-    from .format import human_bytes
-
-    found = []
-    for device in list_devices():
-        detail = f"{device.name}, {human_bytes(device.memory_free)} of {human_bytes(device.memory_total)} free"
-        found.append(Finding("Devices", device.id, device.usable, f"{detail}. {device.problem}" if device.problem else detail))
-    free = shutil.disk_usage(home.root).free
-    found.append(Finding("Files", "home", free > 1e9, f"{home.root}, {human_bytes(free)} free"))
-    found.append(Finding("Files", "log", True, str(home.log)))
-    for plugin in registry.describe_all():
-        found.append(Finding("Plugins", f"{plugin.kind}: {plugin.name}", not plugin.error, plugin.error or plugin.package))
-    return found
+    return checks(home)

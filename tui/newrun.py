@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from ..core.embedded import dataset, dataset_names
+from ..core.errors import UsageError
+from ..core.paths import check_name
 from ..core.training import TrainingOptions
 from .widgets.fields import Field, changed_values, option_fields
 
@@ -79,7 +81,14 @@ def toml_text(value: Any) -> str:
     if isinstance(value, str):
         return value if value and value.replace("_", "").replace("-", "").isalpha() else msgspec.json.encode(value).decode()
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {toml_text(item) if not isinstance(item, str) else msgspec.json.encode(item).decode()}" for key, item in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(
+                f"{key} = {toml_text(item) if not isinstance(item, str) else msgspec.json.encode(item).decode()}"
+                for key, item in value.items()
+            )
+            + "}"
+        )
     return msgspec.json.encode(value).decode()
 
 
@@ -104,19 +113,47 @@ def answer_fields(answers: Answers, plugin: Any, objectives: Sequence[str]) -> l
     def split(value: Any) -> str:
         return "" if 0 <= value < 1 else "at least 0 and below 1"
 
+    data, evaluation = (", ".join(_short(path) for path in paths) for paths in (answers.data, answers.eval_data))
     return [
         Field("model", "model", "pick", answers.model, help="The base model: from the catalog, or any model folder."),
-        Field("data", "data", "pick", ", ".join(_short(path) for path in answers.data), help="What it learns from: JSON, JSONL, CSV, Parquet or text."),
-        Field("method", "method", "pick", answers.method, help=getattr(plugin, "summary", "How it learns."), note=getattr(plugin, "title", "")),
-        Field("name", "name", "str", answers.name, default="", help="Of the result in the catalog; empty: made from model and method."),
+        Field("data", "data", "pick", data, help="What it learns from: JSON, JSONL, CSV, Parquet or text."),
+        Field(
+            "method", "method", "pick", answers.method,
+            help=getattr(plugin, "summary", "How it learns."), note=getattr(plugin, "title", ""),
+        ),
+        Field(
+            "name", "name", "str", answers.name, default="", note="" if answers.name else "made from model and method",
+            help="Of the result in the catalog; empty: made from model and method.", check=name_error,
+        ),
         Field("gpus", "device", "pick", answers.gpus, help="Where it runs: auto takes the GPU with most free memory, else the CPU."),
         Field("start", "Start", "button"),
-        Field("eval_data", "eval_data", "pick", ", ".join(_short(path) for path in answers.eval_data), help="Evaluation data; empty: a part of the data is set aside.", advanced=not answers.eval_data),
-        Field("eval_split", "eval_split", "float", answers.eval_split, default=0.1, help="Share of the data set aside for evaluation where there is no evaluation data.", advanced=True, check=split, type_name="float from 0 below 1"),
-        Field("objective", "objective", "choice", answers.objective or None, help="What is learned: sft learns answers, text every token; auto: by the shape of the data.", choices=tuple(objectives), optional=True, advanced=True),
-        Field("columns", "columns", "dict", answers.columns, default={}, help="Renames columns of the data: prompt=question, response=answer.", advanced=True, type_name="name=value, …"),
+        Field(
+            "eval_data", "eval_data", "pick", evaluation, advanced=not answers.eval_data,
+            help="Evaluation data; empty: a part of the data is set aside.",
+        ),
+        Field(
+            "eval_split", "eval_split", "float", answers.eval_split, default=0.1, advanced=True, check=split,
+            type_name="float from 0 below 1", help="Share of the data set aside for evaluation where there is no evaluation data.",
+        ),
+        Field(
+            "objective", "objective", "choice", answers.objective or None, choices=tuple(objectives), optional=True, advanced=True,
+            help="What is learned: sft learns answers, text every token; auto: by the shape of the data.",
+        ),
+        Field(
+            "columns", "columns", "dict", answers.columns, default={}, advanced=True, type_name="name=value, …",
+            help="Renames columns of the data: prompt=question, response=answer.",
+        ),
         Field("seed", "seed", "int", answers.seed, default=0, help="Of everything random.", advanced=True, type_name="int"),
     ]  # fmt: skip
+
+
+def name_error(value: Any) -> str:
+    """Why a text cannot name something in the catalog; empty when it can, or is empty."""
+    try:
+        check_name(str(value) or "empty")
+    except UsageError as problem:
+        return problem.message
+    return ""
 
 
 def read_answers(fields: list[Field], answers: Answers) -> None:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def wide_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[Device], glyphs: Glyphs, width: int) -> Content:
     """A column of names, right-aligned values and small graphs."""
-    last, graph = facts.last, max(4, width - 27)
+    last, graph = facts.last, max(4, width - 28)
 
     def row(name: str, value: str, after: str = "", style: str = "$muted") -> Content:
-        return Content.assemble((f"{name:<12}", "$muted"), (f"{value:>12}", "$foreground"), "  ", (after, style))
+        return Content.assemble((f"{name:<13}", "$muted"), (f"{value:>11}", "$foreground"), "  ", (after, style))
 
     def graphed(name: str, value: str, key: str) -> Content:
         return row(name, value, spark(list(facts.recent[key]), graph, glyphs), "$accent")

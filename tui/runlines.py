@@ -103,7 +103,10 @@ def device_lines(devices: Sequence[Device], glyphs: Glyphs, width: int) -> Conte
         title = Content.assemble((f"{device.id:<4}", "$accent"), (shorten(device.name, width - 5, glyphs), "$foreground"))
         figures = f"{human_bytes(device.memory_used)} of {human_bytes(device.memory_total)}"
         lines += [title, Content.assemble(("    " + bar(share, 10, glyphs), "$accent"), (f"  {figures}", "$muted"))]
-        busy = [f"{device.utilisation:.0f} % busy" if device.utilisation is not None else "", f"{device.cores} cores" if device.cores else ""]
+        busy = [
+            f"{device.utilisation:.0f} % busy" if device.utilisation is not None else "",
+            f"{device.cores} cores" if device.cores else "",
+        ]
         busy += [f"{device.temperature:.0f} °C" if device.temperature is not None else "", f"{device.power:.0f} W" if device.power else ""]
         if any(busy):
             lines.append(Content.styled("    " + "   ".join(filter(None, busy)), "$muted"))

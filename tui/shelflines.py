@@ -64,11 +64,21 @@ def entry_line(entry: Entry, child: bool, glyphs: Glyphs, width: int) -> Content
     name = max(14, width - 40)
     label = shorten(mark + entry.name, name, glyphs).ljust(name)
     if is_model(entry):
-        facts = [f"{human_count(entry.parameters):>7}", f"{_dtype(entry.dtype):<5}", f"{human_bytes(entry.size_bytes):>9}", f"{entry.source:<9}"]
+        facts = [
+            f"{human_count(entry.parameters):>7}",
+            f"{_dtype(entry.dtype):<5}",
+            f"{human_bytes(entry.size_bytes):>9}",
+            f"{entry.source:<9}",
+        ]
         style = "bold $foreground"
     else:
         kind = f"{entry.method or entry.peft_type.lower()}" + (f" r{entry.rank}" if entry.rank else "")
-        facts = [f"{human_count(entry.parameters):>7}", f"{kind[:10]:<10}", f"{human_bytes(entry.size_bytes):>8}", f"{_loss(entry.metrics):>7}"]
+        facts = [
+            f"{human_count(entry.parameters):>7}",
+            f"{kind[:10]:<10}",
+            f"{human_bytes(entry.size_bytes):>8}",
+            f"{_loss(entry.metrics):>7}",
+        ]
         style = "$foreground"
     if entry.problem:
         return Content.assemble((label, style), " ", (f"{glyphs.states['failed']} {shorten(entry.problem, 36, glyphs)}", "$error"))
@@ -109,10 +119,11 @@ def _value(value: Any) -> str:
 
 
 def _model_facts(entry: ModelEntry) -> list[tuple[str, str]]:
+    chat = "has a chat template" if entry.chat_template else "no chat template: ### Instruction / ### Response"
     return [
         ("model", f"{entry.architecture}"), ("parameters", f"{entry.parameters:,}" if entry.parameters else ""), ("dtype", entry.dtype),
-        ("source", entry.source), ("hub", f"{entry.hub_id} {entry.revision[:8]}".strip()), ("made from", entry.base), ("method", entry.method),
-        ("chat", "has a chat template" if entry.chat_template else "no chat template: ### Instruction / ### Response"),
+        ("source", entry.source), ("hub", f"{entry.hub_id} {entry.revision[:8]}".strip()), ("made from", entry.base),
+        ("method", entry.method), ("chat", chat),
     ]  # fmt: skip
 
 

@@ -106,7 +106,12 @@ class Voices:
         """Let each voice answer, one after the other, posting `Piece` messages."""
         playground = self._playground
         assert playground is not None
-        how = {"max_new_tokens": sampling.max_new_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p, "seed": sampling.seed}
+        how = {
+            "max_new_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+        }
         for voice in voices:
             name = playground.add(voice).name if voice else None
             text, posted = "", 0.0

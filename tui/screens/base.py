@@ -36,10 +36,14 @@ class Working(Acting):
         app: FineTuiApp  # type: ignore[assignment]
         run_worker: Callable[..., Any]
         post_message: Callable[[Message], bool]
-        is_attached: bool
 
     def work(
-        self, function: Callable[[], T], receive: Callable[[T], object], *, failed: Callable[[FineTUIError], object] | None = None, group: str = ""
+        self,
+        function: Callable[[], T],
+        receive: Callable[[T], object],
+        *,
+        failed: Callable[[FineTUIError], object] | None = None,
+        group: str = "",
     ) -> None:
         """Call ``function`` in a thread and then ``receive`` with its value, here.
 
@@ -72,7 +76,7 @@ class Working(Acting):
     def on_done(self, message: Done) -> None:
         """On the screen's side of a thread."""
         message.stop()
-        if self.is_attached:
+        if getattr(self, "is_attached", True):
             message.receive(message.value)
 
 
@@ -80,7 +84,6 @@ class View(Working, Screen[Any]):
     """A full screen with the bars."""
 
     SCOPE: ClassVar[str] = ""
-    TITLE: ClassVar[str] = ""
     AUTO_FOCUS = ""
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (72, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-low"), (23, "-medium"), (34, "-tall")]
@@ -119,7 +122,7 @@ class View(Working, Screen[Any]):
     def titled(self, widget: Widget, title: str | Content, note: str = "") -> None:
         """Set the title in a pane's rule, with a note in grey, only where it differs (every set redraws)."""
         said = f" [not bold $faint]{_markup(note)}[/]" if note else ""
-        text = f"{self.app.glyphs.rule} {_markup(title)} {said}{' ' if note else ''}"
+        text = f"[$rule]{self.app.glyphs.rule}[/] {_markup(title)} {said}{' ' if note else ''}"
         if text != widget.border_title:
             widget.border_title = text
 

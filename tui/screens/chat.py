@@ -188,7 +188,11 @@ class ChatScreen(View):
         mark = glyphs.marked if path in self.marked else (glyphs.states["running"] if path == self.current and not self.marked else " ")
         here = path == self.current or path in self.marked
         name = Path(path).name if path else Path(self.model).name
-        return (f"voice:{path}", Content.assemble((f"{mark} ", "$accent"), (name, "bold $foreground" if here else "$foreground"), (f"  {kind}", "$muted")), True)
+        return (
+            f"voice:{path}",
+            Content.assemble((f"{mark} ", "$accent"), (name, "bold $foreground" if here else "$foreground"), (f"  {kind}", "$muted")),
+            True,
+        )
 
     # Talking ----------------------------------------------------------------------------------------------------------
 
@@ -243,10 +247,14 @@ class ChatScreen(View):
         if piece.answer is not None:
             answer = piece.answer
             speed = f"{answer.tokens / answer.seconds:.0f} tok/s" if answer.seconds else ""
-            note = f"swap {swap_time(answer.swap_seconds)}  first token {swap_time(answer.first_token_seconds)}  {human_count(answer.tokens)} tokens  {speed}"
+            note = f"swap {swap_time(answer.swap_seconds)}  first token {swap_time(answer.first_token_seconds)}"
+            note += f"  {human_count(answer.tokens)} tokens  {speed}"
             self.conversation.answered(piece.target, answer.text)
             self.last_answer = answer.text
-            self.titled(self.query_one("#chat-right"), f"{voice_name(piece.target, self.model)} {self.app.glyphs.dot} {swap_time(answer.swap_seconds)}")
+            self.titled(
+                self.query_one("#chat-right"),
+                f"{voice_name(piece.target, self.model)} {self.app.glyphs.dot} {swap_time(answer.swap_seconds)}",
+            )
         talk = self.query_one("#talk", VerticalScroll)
         at_end = talk.scroll_y >= talk.max_scroll_y - 2
         static.update(self._said(piece.target, note, piece.text or "(nothing)"))
@@ -306,7 +314,10 @@ class ChatScreen(View):
         self.query_one("#message").focus()
 
     def do_model(self) -> None:
-        entries = [(entry.path, entry.name, entry.problem or f"{human_count(entry.parameters)}  {entry.dtype}") for entry in (self.shelf.models if self.shelf else [])]
+        entries = [
+            (entry.path, entry.name, entry.problem or f"{human_count(entry.parameters)}  {entry.dtype}")
+            for entry in (self.shelf.models if self.shelf else [])
+        ]
 
         def chosen(value: str | None) -> None:
             if value:

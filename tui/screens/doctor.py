@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
 from ..actions import bindings
-from ..backend import Finding
 from .base import View
+
+if TYPE_CHECKING:
+    from ...core.doctor import Check
 
 
 class DoctorScreen(View):
@@ -34,16 +38,16 @@ class DoctorScreen(View):
 
         self.work(lambda: backend.examine(self.app.home), self._show, group="examine")
 
-    def _show(self, findings: list[Finding]) -> None:
+    def _show(self, found: list[Check]) -> None:
         glyphs = self.app.glyphs
+        marks = {"ok": ("succeeded", "$success"), "warn": ("queued", "$warning"), "fail": ("failed", "$error")}
         lines: list[Content] = []
-        section = ""
-        for finding in findings:
-            if finding.section != section:
-                section = finding.section
-                lines += [Content(""), Content.styled(section, "bold $muted")] if lines else [Content.styled(section, "bold $muted")]
-            mark, style = (glyphs.states["succeeded"], "$success") if finding.works else (glyphs.states["failed"], "$error")
-            lines.append(Content.assemble((f"{mark} ", style), (f"{finding.name:<22}", "$foreground"), (f" {finding.detail}", "$muted")))
+        for check in found:
+            glyph, style = marks[check.state]
+            word = f"{glyphs.states[glyph]} {check.state:<5}"
+            lines.append(Content.assemble((word, style), (f"{check.name:<18} ", "$foreground"), (check.detail, "$muted")))
+            if check.hint:
+                lines.append(Content.styled(f"       {glyphs.arrow} {check.hint}", "$faint"))
         self.query_one("#report", Static).update(Content("\n").join(lines))
-        broken = sum(not finding.works for finding in findings)
-        self.titled(self.query_one("#doctor"), "Doctor", "everything works" if not broken else f"{broken} to look at")
+        broken = sum(check.state == "fail" for check in found)
+        self.titled(self.query_one("#doctor"), "Doctor", "everything that is needed works" if not broken else f"{broken} to look at")

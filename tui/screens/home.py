@@ -196,4 +196,3 @@ class HomeScreen(ArtifactActions, View):
 
     def do_refresh(self) -> None:
         self.app.look_again()
-

@@ -15,7 +15,17 @@ from ...core.errors import FineTUIError
 from ..actions import bindings
 from ..backend import Shelf
 from ..format import human_count, plural
-from ..newrun import WELCOME_SETTINGS, Answers, data_choices, fields_of, first_error, is_data_file, is_model_folder, read_answers, split_changed
+from ..newrun import (
+    WELCOME_SETTINGS,
+    Answers,
+    data_choices,
+    fields_of,
+    first_error,
+    is_data_file,
+    is_model_folder,
+    read_answers,
+    split_changed,
+)
 from ..widgets.fields import Field
 from ..widgets.form import Form
 from ..widgets.price import price_lines
@@ -29,9 +39,7 @@ class NewRunScreen(View):
     SCOPE = "new"
     BINDINGS = bindings("new")
 
-    def __init__(
-        self, *, model: str = "", embedded_data: str = "", ready: bool = False, request: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, *, model: str = "", embedded_data: str = "", ready: bool = False, request: dict[str, Any] | None = None) -> None:
         """
         Args:
             model: name of the base, when it is known.

@@ -14,9 +14,9 @@ from ...core.errors import FineTUIError
 from ..actions import bindings
 from ..feed import RunFacts, RunFeed, RunNews
 from ..format import clock, duration, percent
-from ..glyphs import STATE_STYLES, bar
+from ..glyphs import bar
 from ..runfigures import narrow_figures, wide_figures
-from ..runlines import pair
+from ..runlines import pair, state_text
 from ..watching import RunRow
 from ..widgets.plot import LossPlot
 from .artifacts import ArtifactActions
@@ -100,8 +100,9 @@ class RunScreen(ArtifactActions, View):
             self._show_figures()
 
     def on_resize(self) -> None:
-        """The figures have two forms."""
+        """The figures have two forms, and the log is wrapped to its width."""
         self.call_after_refresh(self._show_figures)
+        self.call_after_refresh(lambda: self._show_lines(anew=True))
 
     def _arrange(self) -> None:
         """Runs that train nothing have no curve."""
@@ -124,7 +125,9 @@ class RunScreen(ArtifactActions, View):
         trouble.set_class(not self.facts.error, "hidden")
         if self.facts.error:
             message, hint = self.facts.error.get("message", ""), self.facts.error.get("hint", "")
-            trouble.update(Content.assemble((f" {self.app.glyphs.states['failed']} {message}", "$error"), (f"\n   {hint}" if hint else "", "$muted")))
+            trouble.update(
+                Content.assemble((f" {self.app.glyphs.states['failed']} {message}", "$error"), (f"\n   {hint}" if hint else "", "$muted"))
+            )
 
     def _plain_figures(self, width: int) -> Content:
         facts, progress = self.facts, self.facts.progress
@@ -139,24 +142,26 @@ class RunScreen(ArtifactActions, View):
 
     def _show_title(self) -> None:
         facts, glyphs = self.facts, self.app.glyphs
-        parts = [self.name_of_run, f"{glyphs.states.get(facts.state, '?')} {facts.state}"]
+        where = ""
         if facts.devices:
-            parts[-1] += f" on {', '.join(facts.devices)}" if len(", ".join(facts.devices)) < 20 else f" on {len(facts.devices)} devices"
+            names = ", ".join(facts.devices)
+            where = f" on {names}" if len(names) < 20 else f" on {len(facts.devices)} devices"
+        parts: list[Any] = [(self.name_of_run, "bold $foreground"), f" {glyphs.dot} ", state_text(facts.state, glyphs), (where, "$muted")]
         if facts.total_steps:
-            parts.append(f"{facts.step:,} / {facts.total_steps:,}")
+            parts.append((f" {glyphs.dot} {facts.step:,} / {facts.total_steps:,}", "$foreground"))
         if facts.seconds_left is not None:
-            parts.append(f"ETA {duration(facts.seconds_left)}")
+            parts.append((f" {glyphs.dot} ETA {duration(facts.seconds_left)}", "$foreground"))
         elif facts.finished and facts.started:
-            parts.append(f"took {duration(facts.finished - facts.started)}")
-        pane = self.query_one("#curve" if self.kind == "train" else "#figures")
-        self.titled(pane, f" {glyphs.dot} ".join(parts))
-        pane.styles.border_title_color = f"{self.app.theme_variables.get(STATE_STYLES.get(facts.state, '$muted').lstrip('$'), 'white')}"
+            parts.append((f" {glyphs.dot} took {duration(facts.finished - facts.started)}", "$muted"))
+        self.titled(self.query_one("#curve" if self.kind == "train" else "#figures"), Content.assemble(*parts))
 
     # The lower pane ---------------------------------------------------------------------------------------------------
 
     def _show_tabs(self) -> None:
-        marks = [f"[{name}]" if index == self.tab else name for index, name in enumerate(TABS)]
-        self.titled(self.query_one("#run-bottom"), "  ".join(marks), "[ ] other tab")
+        names: list[Any] = []
+        for index, name in enumerate(TABS):
+            names += [(name, "bold underline $foreground" if index == self.tab else "not bold $muted"), "  "]
+        self.titled(self.query_one("#run-bottom"), Content.assemble(*names[:-1]), "[ ] other tab")
 
     def _lines_of_tab(self) -> list[Any]:
         facts = self.facts
@@ -165,7 +170,8 @@ class RunScreen(ArtifactActions, View):
         if self.tab == 1:
             return [Text.assemble((clock(time) + "  ", "dim"), (f"{kind:<11}", "bold"), message) for time, kind, message in facts.events]
         return [
-            Text.assemble((f"step {step:g}  ", "dim"), (prompt, "bold"), f"\n{self.app.glyphs.arrow} ", text) for step, prompt, text in facts.samples
+            Text.assemble((f"step {step:g}  ", "dim"), (prompt, "bold"), f"\n{self.app.glyphs.arrow} ", text)
+            for step, prompt, text in facts.samples
         ]
 
     def _show_lines(self, *, anew: bool = False) -> None:
@@ -175,7 +181,7 @@ class RunScreen(ArtifactActions, View):
             log.clear()
             self._shown = 0
         for line in lines[self._shown :]:
-            log.write(line)
+            log.write(line, width=log.scrollable_content_region.width or None)
         if not lines and anew:
             log.write(Text(("nothing logged yet", "nothing happened yet", "no samples: set sample_prompts in a new run")[self.tab], "dim"))
             self._shown = 0
@@ -219,12 +225,16 @@ class RunScreen(ArtifactActions, View):
             if yes:
                 self.stop_run(self.run_id, now=True)
 
-        self.app.push_screen(ConfirmDialog(f"End {self.name_of_run} now?", "What it learned since its last checkpoint is lost.", "End it now"), answered)
+        self.app.push_screen(
+            ConfirmDialog(f"End {self.name_of_run} now?", "What it learned since its last checkpoint is lost.", "End it now"), answered
+        )
 
     def do_checkpoint(self) -> None:
         from .. import backend
 
-        self.work(lambda: backend.checkpoint_run(self.app.home, self.run_id), lambda _: self.app.notify("a checkpoint is written after this step"))
+        self.work(
+            lambda: backend.checkpoint_run(self.app.home, self.run_id), lambda _: self.app.notify("a checkpoint is written after this step")
+        )
 
     def do_resume(self) -> None:
         from .. import backend

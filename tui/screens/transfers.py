@@ -10,21 +10,18 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from ...core.errors import FineTUIError, UsageError
-from ...core.paths import check_name
+from ...core.errors import FineTUIError
 from ..format import human_bytes
+from ..newrun import name_error
 from ..widgets.fields import Field
 from ..widgets.form import Form
 from .base import Working
 from .messages import Dialog
 
 
-def valid_name(value: Any) -> str:
-    """The error of a name for the catalog; empty when it is one, or empty."""
-    try:
-        return "" if value == "" else (check_name(str(value)) and "")
-    except UsageError as problem:
-        return problem.message
+def needed(value: Any) -> str:
+    """The error of an empty text."""
+    return "" if value else "this is needed"
 
 
 class FormDialog(Working, Dialog):
@@ -110,7 +107,7 @@ class MergeDialog(FormDialog):
         """Name of the merged model, checks."""
         name = f"{Path(self.adapter).name}-merged"
         return [
-            Field("name", "name", "str", name, default=name, check=lambda value: "a name is needed" if not value else valid_name(value)),
+            Field("name", "name", "str", name, default=name, check=lambda value: needed(value) or name_error(value)),
             Field("verify", "verify", "bool", True, default=True, note="compare its logits with the adapter's on the base"),
             Field("force", "force", "bool", False, default=False, note="although the recorded base digest differs"),
             Field("go", "Merge", "button"),
@@ -141,7 +138,9 @@ class HubDialog(FormDialog):
         """Choice of the hub."""
         from .. import backend
 
-        return Field("hub", "hub", "choice", self.app.settings.default_hub, default=self.app.settings.default_hub, choices=tuple(backend.hub_names()))
+        return Field(
+            "hub", "hub", "choice", self.app.settings.default_hub, default=self.app.settings.default_hub, choices=tuple(backend.hub_names())
+        )
 
 
 class PushDialog(HubDialog):
@@ -158,7 +157,7 @@ class PushDialog(HubDialog):
         """Repository, hub, who may see it."""
         name = Path(self.adapter).name
         return [
-            Field("repo", "repository", "str", name, default=name, note="owner/name on Hugging Face", check=lambda value: "" if value else "a name is needed"),
+            Field("repo", "repository", "str", name, default=name, note="owner/name on Hugging Face", check=needed),
             self.hub_field(),
             Field("public", "public", "bool", False, default=False, note="everybody can read it"),
             Field("pull_request", "pull request", "bool", False, default=False, note="do not write to the main branch"),
@@ -178,7 +177,11 @@ class PushDialog(HubDialog):
     def _planned(self, plan: Any) -> None:
         total = sum(file.size for file in plan.files)
         lines = [Content.styled(f"{self.app.glyphs.states['failed']} {warning}", "$warning") for warning in plan.warnings]
-        lines.append(Content.assemble((f"{len(plan.files)} files, {human_bytes(total)}", "bold $foreground"), f", {'private' if plan.private else 'public'}"))
+        lines.append(
+            Content.assemble(
+                (f"{len(plan.files)} files, {human_bytes(total)}", "bold $foreground"), f", {'private' if plan.private else 'public'}"
+            )
+        )
         lines += [Content.assemble((f"{human_bytes(file.size):>10}  ", "$muted"), file.path) for file in plan.files]
         lines += [Content(""), Content.styled("README.md", "bold $foreground"), Content.styled(plan.card, "$muted")]
         self.say(Content("\n").join(lines))
@@ -199,9 +202,9 @@ class PullDialog(HubDialog):
     def fields(self) -> list[Field]:
         """Repository and name."""
         return [
-            Field("repo", "repository", "str", "", default="", note="owner/name, or owner/name@revision", check=lambda value: "" if value else "name a repository"),
+            Field("repo", "repository", "str", "", default="", note="owner/name, or owner/name@revision", check=needed),
             self.hub_field(),
-            Field("name", "name", "str", "", default="", note="in the catalog; empty: the repository's", check=valid_name),
+            Field("name", "name", "str", "", default="", note="in the catalog; empty: the repository's", check=name_error),
             Field("go", "Pull", "button"),
         ]  # fmt: skip
 

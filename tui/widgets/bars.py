@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
+from textual import events
 from textual.content import Content
 from textual.widgets import Input, Static
 
@@ -16,11 +17,30 @@ if TYPE_CHECKING:
 VIEWS = ("app.home", "app.catalog", "app.chat", "app.doctor")
 
 
-class TopBar(Static):
-    """Name, views with their numbers, and the machine at the right."""
+class ClickableLine(Static):
+    """One line of text, parts of which do an action when clicked."""
 
     if TYPE_CHECKING:
         app: FineTuiApp  # type: ignore[assignment]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.places: list[tuple[int, int, Action]] = []
+        """First column, column after the last, and the action, without padding."""
+
+    async def on_click(self, event: events.Click) -> None:
+        """Do what is written there."""
+        column = event.x - self.styles.padding.left
+        for start, end, action in self.places:
+            if start <= column < end:
+                owner: Any = self.app if action.scope == "app" else self.screen
+                result = owner.action_act(action.id)
+                if result is not None:
+                    await result
+
+
+class TopBar(ClickableLine):
+    """Name, views with their numbers, and the machine at the right."""
 
     DEFAULT_CSS = "TopBar { dock: top; height: 1; padding: 0 1; color: $muted; }"
 
@@ -35,23 +55,21 @@ class TopBar(Static):
     def show(self) -> None:
         """Draw: the current view is bold, underlined and in the accent colour."""
         left: list[Any] = [("FineTUI", "bold $accent"), "  "]
-        for identifier in VIEWS:
-            action = by_id(identifier)
+        self.places, used = [], 9
+        for action in map(by_id, VIEWS):
             here = self.app.current_view == action.name
-            label = Content(f"{key_label(action.keys)} {action.title}")
-            style = "bold underline $foreground" if here else "$muted"
-            left += [label.stylize(style).stylize(f"@click=app.act('{identifier}')"), "  "]
+            label = f"{key_label(action.keys)} {action.title}"
+            left += [(label, "bold underline $foreground" if here else "$muted"), "  "]
+            self.places.append((used, used + len(label), action))
+            used += len(label) + 2
         start = Content.assemble(*left)
         machine = self.app.machine_line
         room = self.size.width - 2 - start.cell_length - cell_len(machine)
         self.update(Content.assemble(start, " " * room, (machine, "$faint")) if room > 0 else start)
 
 
-class KeyBar(Static):
+class KeyBar(ClickableLine):
     """Keys of the screen in the order of the registry, Help and Quit first; grey where something speaks against it."""
-
-    if TYPE_CHECKING:
-        app: FineTuiApp  # type: ignore[assignment]
 
     DEFAULT_CSS = "KeyBar { dock: bottom; height: 1; padding: 0 1; }"
 
@@ -72,7 +90,7 @@ class KeyBar(Static):
     def show(self) -> None:
         """Draw the keys that fit."""
         parts: list[Any] = []
-        used = 0
+        self.places, used = [], 0
         typing = isinstance(self.screen.focused, Input)
         for action in self._actions():
             key = _usable_key(action, typing)
@@ -81,14 +99,13 @@ class KeyBar(Static):
             width = cell_len(key) + len(action.title) + 3
             if used + width > self.size.width - 1:
                 break
+            self.places.append((used, used + width - 2, action))
             used += width
             owner = self.app if action.scope == "app" else self.screen
             off = isinstance(owner, Acting) and owner.why_not(action.name)
-            click = f"@click={'app' if action.scope == 'app' else 'screen'}.act('{action.id}')"
-            entry = Content.assemble((key, "$faint" if off else "bold $accent"), (f" {action.title}", "$faint" if off else "$muted"))
-            parts += [entry.stylize(click), "  "]
+            parts += [(key, "$faint" if off else "bold $accent"), (f" {action.title}  ", "$faint" if off else "$muted")]
         shown = Content.assemble(*parts)
-        if shown != self._shown:
+        if self._shown is None or not shown.is_same(self._shown):
             self._shown = shown
             self.update(shown)
 

@@ -1,7 +1,7 @@
 """Curves as braille cells: decimation to the pixels there are, moving average, ticks at round numbers. No Textual here.
 
 A terminal cell holds 2 × 4 dots. Of a series with more points than dot columns the minimum and maximum of each column are
-drawn, so that no spike is lost; the moving average is one dot a column, joined vertically.
+drawn, so that no spike is lost; the moving average is one dot a column, joined.
 """
 
 from __future__ import annotations
@@ -138,20 +138,39 @@ def _join(canvas: Canvas, start: tuple[int, int], end: tuple[int, int], layer: s
         canvas.dot(round(x0 + (x1 - x0) * step / steps), round(y0 + (y1 - y0) * step / steps), layer)
 
 
-class MovingAverage:
-    """Bias-corrected exponential moving average that takes points as they come (the smoothing TensorBoard shows)."""
+class Smoothed:
+    """A series whose centred moving average can be asked for anywhere in constant time (prefix sums); it does not lag."""
 
-    def __init__(self, weight: float = 0.9) -> None:
-        self.weight = weight
-        self._sum = 0.0
-        self._norm = 0.0
+    def __init__(self) -> None:
+        self.xs: list[float] = []
+        self._sums = [0.0]
+        self._counts = [0]
 
-    def add(self, value: float) -> float:
-        """The average after one more value; a value that is not finite leaves it as it is."""
-        if math.isfinite(value):
-            self._sum = self.weight * self._sum + (1 - self.weight) * value
-            self._norm = self.weight * self._norm + (1 - self.weight)
-        return self._sum / self._norm if self._norm else math.nan
+    def add(self, x: float, y: float) -> None:
+        """One more point; a value that is not finite is left out of the averages."""
+        finite = math.isfinite(y)
+        self.xs.append(x)
+        self._sums.append(self._sums[-1] + (y if finite else 0.0))
+        self._counts.append(self._counts[-1] + finite)
+
+    def pop(self) -> None:
+        """Forget the last point."""
+        for values in (self.xs, self._sums, self._counts):
+            values.pop()
+
+    def curve(self, count: int) -> tuple[list[float], list[float]]:
+        """The average at up to ``count`` places spread evenly over the series, each over a twentieth of its points."""
+        total = len(self.xs)
+        half = max(1, total // 40)
+        xs, ys = [], []
+        for index in sorted({round(i * (total - 1) / max(1, count - 1)) for i in range(count)}) if total else []:
+            reach = max(min(half, index, total - 1 - index), half // 3)
+            low, high = max(0, index - reach), min(total, index + reach + 1)
+            number = self._counts[high] - self._counts[low]
+            if number:
+                xs.append(self.xs[index])
+                ys.append((self._sums[high] - self._sums[low]) / number)
+        return xs, ys
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:

@@ -189,10 +189,7 @@ class Form(ScrollView, Acting, can_focus=True):
         if index >= len(self._lines):
             return Strip.blank(width, self.rich_style)
         line = self._lines[index]
-        if line.field is None:
-            parts = [(" " + line.text, "heading")]
-        else:
-            parts = self._field_parts(line.field, index == self._at, width)
+        parts = self._field_parts(line.field, index == self._at, width) if line.field else [(" " + line.text, "heading")]
         chosen = index == self._at and line.field is not None and (self.has_focus or self.editor is not None)
         base = self.rich_style
         if chosen:
@@ -322,7 +319,12 @@ class Form(ScrollView, Acting, can_focus=True):
     async def _on_key(self, event: events.Key) -> None:
         if self.editor is None:
             digit = event.character or ""
-            if self._editable() and self.current and (digit.isdigit() or (digit in "-." and digit)) and self.current.kind in ("int", "float"):
+            if (
+                self._editable()
+                and self.current
+                and (digit.isdigit() or (digit in "-." and digit))
+                and self.current.kind in ("int", "float")
+            ):
                 self._start(digit)
                 event.stop()
             return
@@ -387,4 +389,3 @@ class Form(ScrollView, Acting, can_focus=True):
         else:
             places = [i for i, line in enumerate(self._lines) if line.field]
             self.move(places.index(index) - (places.index(self._at) if self._at in places else 0))
-

@@ -33,7 +33,7 @@ class Lines(Acting, OptionList):
             self.get_option(identifier).disabled is not enabled for identifier, _, enabled in lines
         ):
             for identifier, text, _ in lines:
-                if self.get_option(identifier).prompt != text:
+                if not _same(self.get_option(identifier).prompt, text):
                     self.replace_option_prompt(identifier, text)
             return
         chosen = self.chosen
@@ -78,3 +78,10 @@ class Lines(Acting, OptionList):
     def do_mark(self) -> None:
         """Space: the same as enter, unless the owner of the list marks lines."""
         self.action_select()
+
+
+def _same(old: object, new: Content | str) -> bool:
+    """Whether two lines look the same, styles included."""
+    if isinstance(old, Content) and isinstance(new, Content):
+        return old.is_same(new)
+    return old == new

@@ -10,7 +10,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ..glyphs import UNICODE, Glyphs
-from .braille import Canvas, MovingAverage, Series, Window, draw, tick_label, ticks
+from .braille import Canvas, Series, Smoothed, Window, draw, tick_label, ticks
 
 
 class LossPlot(Widget):
@@ -39,20 +39,19 @@ class LossPlot(Widget):
     def clear(self) -> None:
         """Forget every point."""
         self.raw = Series("raw", "range")
-        self.mean = Series("mean", "line")
         self.evaluations = Series("eval", "points")
-        self._average = MovingAverage()
+        self.smoothed = Smoothed()
         self._rows: list[list[tuple[str, str]]] = []
 
     def add(self, step: float, loss: float) -> None:
         """One training loss; steps that were trained before (a resumed attempt) are replaced."""
         while self.raw.xs and self.raw.xs[-1] >= step:
-            for values in (self.raw.xs, self.raw.ys, self.mean.xs, self.mean.ys):
-                values.pop()
+            self.raw.xs.pop()
+            self.raw.ys.pop()
+            self.smoothed.pop()
         self.raw.xs.append(step)
         self.raw.ys.append(loss)
-        self.mean.xs.append(step)
-        self.mean.ys.append(self._average.add(loss))
+        self.smoothed.add(step, loss)
 
     def add_evaluation(self, step: float, loss: float) -> None:
         """One evaluation loss."""
@@ -112,7 +111,8 @@ class LossPlot(Widget):
         labels = [tick_label(mark, step) for mark in marks]
         gutter = max((len(label) for label in labels), default=1) + 1
         canvas = Canvas(width - gutter - 2, height - 2, self.glyphs.braille)
-        for series in (self.raw, self.mean, self.evaluations):
+        mean = Series("mean", "line", *self.smoothed.curve(canvas.width * 2))
+        for series in (self.raw, mean, self.evaluations):
             draw(canvas, series, window, self.glyphs.point)
         at = {self._row_of(mark, window, height - 2): label for mark, label in zip(marks, labels)}
         rows: list[list[tuple[str, str]]] = []

@@ -25,10 +25,16 @@ def price_lines(plan: Any, device: str, glyphs: Glyphs, width: int, *, short: bo
     ]  # fmt: skip
     parts = [(name, size) for name, size in sorted(plan.parts.items(), key=lambda part: -part[1]) if size]
     if short:
-        lines.append(Content.styled(shorten(f"  {glyphs.dot} ".join(f"{_words(name)} {human_bytes(size)}" for name, size in parts), width * 2, glyphs), "$muted"))
+        lines.append(
+            Content.styled(
+                shorten(f"  {glyphs.dot} ".join(f"{_words(name)} {human_bytes(size)}" for name, size in parts), width * 2, glyphs), "$muted"
+            )
+        )
     else:
         lines += [_part(name, size, plan.total_bytes, glyphs, width) for name, size in parts]
-        lines.append(Content.styled(f"{plan.trainable_parameters:,} of {plan.total_parameters:,} parameters train, in {plan.precision}", "$muted"))
+        lines.append(
+            Content.styled(f"{plan.trainable_parameters:,} of {plan.total_parameters:,} parameters train, in {plan.precision}", "$muted")
+        )
     lines += [Content.styled(f"{glyphs.arrow} {sentence}", "$warning") for sentence in plan.advice]
     return Content("\n").join(lines)
 
@@ -40,4 +46,3 @@ def _part(name: str, size: int, total: int, glyphs: Glyphs, width: int) -> Conte
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
