@@ -29,7 +29,14 @@ def make_model(folder: Path, *, seed: int = 0, weights: bool = True, **config: o
 
 
 def make_adapter(
-    folder: Path, model: Path, *, rank: int = 4, targets: Sequence[str] = ("q_proj", "v_proj"), seed: int = 0, base: str = ""
+    folder: Path,
+    model: Path,
+    *,
+    rank: int = 4,
+    targets: Sequence[str] = ("q_proj", "v_proj"),
+    seed: int = 0,
+    base: str = "",
+    scale: float = 1.0,
 ) -> Path:
     """A LoRA folder as PEFT saves one, for the projections of ``model`` whose last name is in ``targets``."""
     folder.mkdir(parents=True)
@@ -38,8 +45,8 @@ def make_adapter(
     for linear in read_model(model).linears:
         if linear.suffix in targets:
             prefix = f"base_model.model.{linear.name}"
-            tensors[f"{prefix}.lora_A.weight"] = random.normal(size=(rank, linear.in_features)).astype(np.float32)
-            tensors[f"{prefix}.lora_B.weight"] = random.normal(size=(linear.out_features, rank)).astype(np.float32)
+            tensors[f"{prefix}.lora_A.weight"] = random.normal(scale=scale, size=(rank, linear.in_features)).astype(np.float32)
+            tensors[f"{prefix}.lora_B.weight"] = random.normal(scale=scale, size=(linear.out_features, rank)).astype(np.float32)
     save_file(tensors, folder / "adapter_model.safetensors")
     config = {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base or str(model), "r": rank, "lora_alpha": 2 * rank,
