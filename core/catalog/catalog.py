@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,10 @@ HASH_LIMIT = 256_000_000
 
 MIN_PREFIX = 6
 """Shortest prefix of a digest or run id that names an adapter."""
+
+
+_SETTLED_NS = 50_000_000
+"""A file written so shortly ago may be written again within the same tick of its modification time: not remembered yet."""
 
 
 class Catalog:
@@ -112,7 +117,8 @@ class Catalog:
             return known
         status = file.stat()
         value = sha256_file(file)
-        self._index.set_digest(file, status, value)
+        if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
+            self._index.set_digest(file, status, value)
         return value
 
     def _listed_digest(self, entry: ModelEntry | AdapterEntry) -> str | None:

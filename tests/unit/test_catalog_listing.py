@@ -84,6 +84,7 @@ def test_large_models_are_hashed_when_asked_only(home: Home, tmp_path: Path, mon
     monkeypatch.setattr("finetui.core.catalog.catalog.HASH_LIMIT", 100)
     catalog = Catalog(home)
     folder = make_model(tmp_path / "big")
+    os.utime(folder / "model.safetensors", (1e9, 1e9))
     catalog.add_model(folder)
     assert catalog.model("big").digest is None
     digest = catalog.digest(folder)
@@ -107,6 +108,18 @@ def test_the_digest_of_shards_does_not_depend_on_their_order(home: Home, tmp_pat
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     lines = sorted(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in parts)
     assert Catalog(home).model(str(folder)).digest == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def test_a_file_rewritten_in_place_at_once_is_hashed_again(home: Home, tmp_path: Path) -> None:
+    catalog = Catalog(home)
+    weights = make_model(tmp_path / "m") / "model.safetensors"
+    content, digests = bytearray(weights.read_bytes()), set()
+    for _ in range(20):
+        content[-1] ^= 1
+        weights.write_bytes(content)
+        assert catalog.digest(tmp_path / "m") == hashlib.sha256(content).hexdigest()
+        digests.add(catalog.digest(tmp_path / "m"))
+    assert len(digests) == 2
 
 
 def test_a_changed_file_gets_a_new_digest(home: Home, tmp_path: Path) -> None:
