@@ -189,7 +189,9 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def tick_label(value: float, step: float) -> str:
-    """A tick's value with just the places its step needs; thousands as ``k``."""
+    """A tick's value with just the places its step needs; thousands as ``k``, very large ones with an exponent."""
+    if abs(value) >= 1e6:
+        return f"{value:.1e}"
     if step >= 1000 and value % 1000 == 0 and value:
         return f"{value / 1000:g}k"
     places = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0

@@ -92,6 +92,8 @@ def read_value(field: Field, text: str) -> Any:
     text = text.strip()
     if field.optional and text.lower() in NONE_WORDS:
         return None
+    if text in field.choices:
+        return text
     if field.kind == "bool":
         if text.lower() not in ("on", "off", "true", "false", "yes", "no"):
             raise ValueError("on or off")

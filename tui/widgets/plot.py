@@ -110,6 +110,8 @@ class LossPlot(Widget):
         step = marks[1] - marks[0] if len(marks) > 1 else 1.0
         labels = [tick_label(mark, step) for mark in marks]
         gutter = max((len(label) for label in labels), default=1) + 1
+        if width - gutter < 10:
+            return []
         canvas = Canvas(width - gutter - 2, height - 2, self.glyphs.braille)
         mean = Series("mean", "line", *self.smoothed.curve(canvas.width * 2))
         for series in (self.raw, mean, self.evaluations):

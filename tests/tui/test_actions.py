@@ -1,0 +1,91 @@
+"""Every action is bound, explained, listed in the help and in the palette, and has someone who does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from finetui.tui.actions import ACTIONS, SCOPE_TITLES, by_id, key_labels, of_scope
+from finetui.tui.app import FineTuiApp
+from finetui.tui.screens.catalog import CatalogScreen
+from finetui.tui.screens.chat import ChatScreen
+from finetui.tui.screens.doctor import DoctorScreen
+from finetui.tui.screens.home import HomeScreen
+from finetui.tui.screens.messages import Dialog, PickDialog
+from finetui.tui.screens.new_run import NewRunScreen
+from finetui.tui.screens.run import RunScreen
+from finetui.tui.widgets.form import Form
+from finetui.tui.widgets.lists import Lines
+from support.tui import opened, painted, type_text, until_painted
+from textual.binding import Binding
+
+OWNERS = {
+    "app": FineTuiApp, "home": HomeScreen, "catalog": CatalogScreen, "new": NewRunScreen, "run": RunScreen, "chat": ChatScreen,
+    "doctor": DoctorScreen, "list": Lines, "form": Form, "dialog": Dialog, "pick": PickDialog,
+}  # fmt: skip
+
+
+def test_ids_are_unique_and_every_scope_has_an_owner() -> None:
+    assert len({action.id for action in ACTIONS}) == len(ACTIONS)
+    assert {action.scope for action in ACTIONS} == set(SCOPE_TITLES) == set(OWNERS)
+
+
+@pytest.mark.parametrize("scope", list(OWNERS))
+def test_every_binding_has_an_id_a_tooltip_and_a_method(scope: str) -> None:
+    ids = set()
+    for binding in OWNERS[scope].BINDINGS:
+        assert isinstance(binding, Binding)
+        assert binding.id and binding.tooltip and binding.description
+        assert callable(getattr(OWNERS[scope], f"do_{by_id(binding.id).name}"))
+        ids.add(binding.id)
+    assert ids == {action.id for action in of_scope(scope) if action.keys}
+
+
+@pytest.mark.parametrize("scope", list(OWNERS))
+def test_no_key_means_two_things_in_one_place(scope: str) -> None:
+    keys = [key for action in of_scope(scope) for key in action.keys.split(",") if key]
+    assert len(keys) == len(set(keys))
+
+
+def test_only_actions_without_a_key_are_those_that_lists_do_by_enter() -> None:
+    assert [action.id for action in ACTIONS if not action.keys] == ["home.open"]
+
+
+async def test_help_lists_every_action_with_its_keys(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home", (100, 40)) as pilot:
+        await pilot.press("question_mark")
+        await until_painted(pilot, "Keys")
+        text = pilot.app.screen.text_to_copy()  # type: ignore[attr-defined]
+        for action in ACTIONS:
+            assert action.tooltip in text, action.id
+            assert key_labels(action) in text
+        assert text.index("Lists (in focus)") < text.index("Home (in focus)") < text.index("Everywhere") < text.index("\nCatalog\n")
+        await pilot.press("escape")
+        assert "Keys" not in painted(pilot.app)  # type: ignore[arg-type]
+
+
+async def test_palette_has_every_action_and_does_them(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home", (120, 40)) as pilot:
+        commands = list(pilot.app.get_system_commands(pilot.app.screen))
+        assert len(commands) == len(ACTIONS)
+        assert {command.help for command in commands} == {action.tooltip for action in ACTIONS}
+        await pilot.press("colon")
+        await type_text(pilot, "catalog pull")
+        await until_painted(pilot, "Catalog: Pull")
+        await pilot.press("enter")
+        await until_painted(pilot, "Pull an adapter", "repository")
+
+
+async def test_footer_begins_with_help_and_quit(tmp_path: Path) -> None:
+    for size in ((60, 20), (80, 24), (120, 40)):
+        async with opened(tmp_path / "home", size) as pilot:
+            for key in ("1", "2", "4"):
+                await pilot.press(key)
+                await pilot.pause(0.2)
+                assert painted(pilot.app).splitlines()[-1].startswith(" ? Help  q Quit")  # type: ignore[arg-type]
+
+
+async def test_a_disabled_key_says_why(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home", (100, 30)) as pilot:
+        await pilot.press("p")
+        await until_painted(pilot, "no run is selected")
