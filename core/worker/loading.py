@@ -154,10 +154,21 @@ def _check_quantised(model: nn.Module, folder: Path) -> None:
     On CPUs with AVX512-BF16 an evaluation pass would repack 4-bit weights in place, after which training and merging
     silently compute garbage; the repacking is switched off.
     """
-    from bitsandbytes.nn import Linear4bit
-
-    layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
+    layers = _linears_4bit(model)
     for layer in layers:
         layer.support_avx512bf16_for_cpu = False
     if not layers:
         raise WorkFailed(f"{folder}: no layer was quantised", "use lora: this architecture has no linear layers that bitsandbytes replaces")
+
+
+def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
+    """Let the 4-bit layers of a quantised model compute in ``dtype``."""
+    for layer in _linears_4bit(model):
+        layer.compute_dtype = dtype
+        layer.compute_type_is_set = True
+
+
+def _linears_4bit(model: nn.Module) -> list[Any]:
+    from bitsandbytes.nn import Linear4bit
+
+    return [module for module in model.modules() if isinstance(module, Linear4bit)]

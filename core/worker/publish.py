@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from ..api import Method
 from ..catalog.digest import digest_folder
@@ -77,22 +78,17 @@ def name_base(folder: Path, base: str, revision: str = "") -> None:
 def save_model(model: Any, folder: Path) -> None:
     """Write a whole model as ``config.json`` and safetensors, in the precision that its base was stored in.
 
+    The model itself is converted, so that no second copy is needed: train it no further.
+
     Raises:
         DiskError: the disk is full.
     """
     dtype = getattr(torch, read_model(Path(model.name_or_path)).dtype)
-    state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
-    trained = model.config.dtype
-    model.config.dtype = dtype
     try:
         with disk_errors(folder):
-            model.save_pretrained(str(folder), state_dict=state)
-    except RuntimeError as problem:  # safetensors wraps the system's errors in a type of its own
-        if "os error" in str(problem):
-            raise DiskError(f"{folder}: {problem}", "free some space, or use another --home") from problem
-        raise
-    finally:
-        model.config.dtype = trained
+            model.to(dtype).save_pretrained(str(folder))
+    except SafetensorError as problem:
+        raise DiskError(f"{folder}: {problem}", "free some space, or use another --home") from problem
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:

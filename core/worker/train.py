@@ -111,7 +111,7 @@ def load_model(
             parameter.data = parameter.data.float()
     leave_casting_to_autocast(model)
     if options.gradient_checkpointing:
-        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        base.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         base.enable_input_require_grads()
     return model
 

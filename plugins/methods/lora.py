@@ -48,8 +48,11 @@ class Lora(PeftMethod):
     def refusal(self, model: ModelSpec, task: Task, options: LoraOptions) -> str:
         """Names in ``target_modules`` that the model lacks, and starts that do not go with DoRA."""
         reason = super().refusal(model, task, options) or missing_targets(model.linears, options.target_modules)
-        if not reason and options.use_dora and options.init_lora_weights.startswith(("pissa", "olora")):
-            return f"use_dora does not go with init_lora_weights={options.init_lora_weights}, which changes the base's weights"
+        start = options.init_lora_weights
+        if not reason and options.use_dora and start.startswith(("pissa", "olora")):
+            return f"use_dora does not go with init_lora_weights={start}, which changes the base's weights"
+        if not reason and start == "olora" and model.model_type == "gpt2":
+            return "PEFT's olora start does not work on GPT-2's transposed projections; pissa does"
         return reason
 
     def footprint(self, model: ModelSpec, options: LoraBaseOptions) -> Footprint:

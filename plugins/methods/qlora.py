@@ -29,7 +29,7 @@ class QloraOptions(LoraBaseOptions):
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = option("nf4", "The 4-bit numbers: nf4 suits normally distributed weights.", group="Base")
     bnb_4bit_use_double_quant: bool = option(True, "Quantise the scales too: 0.4 bits a weight less.", group="Base")
     bnb_4bit_compute_dtype: Literal["auto", "bfloat16", "float16", "float32"] = option(
-        "auto", "Precision the 4-bit weights are expanded to for computing; auto follows bf16 and fp16.", group="Base", advanced=True
+        "auto", "Precision the 4-bit weights are expanded to for computing; auto: that of the run.", group="Base", advanced=True
     )
 
 
@@ -73,6 +73,14 @@ class Qlora(PeftMethod):
                 bnb_4bit_compute_dtype=dtype_named(options.bnb_4bit_compute_dtype, device),
             )
         }
+
+    def prepare(self, model: Any, options: QloraOptions, task: Task) -> Any:
+        """Wrap the quantised base; its layers compute in the precision that the rest of it was loaded in, unless told otherwise."""
+        from ...core.worker.loading import compute_in
+
+        if options.bnb_4bit_compute_dtype == "auto":
+            compute_in(model, model.dtype)
+        return super().prepare(model, options, task)
 
     def peft_config(self, model: Any, options: QloraOptions, task: Task) -> PeftConfig:
         """PEFT's ``LoraConfig``."""

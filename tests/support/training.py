@@ -37,11 +37,10 @@ def make_job(model: Path, data: Path, method: str = "lora", *, name: str = "resu
     home = find_home().create()
     folder = home.models if method == "full" else home.adapters
     training = {"max_steps": 10, "per_device_train_batch_size": 4, "learning_rate": 5e-3, "bf16": False, **changes.pop("training", {})}
-    fields = {"eval_split": 0.0, "gpus": "none", "method_options": {}, "output": str(folder / name), **changes}
+    fields = {"eval_split": 0.0, "gpus": "none", "output": str(folder / name), "base_model_name_or_path": str(model), **changes}
     request = TrainRequest(
-        model=str(model), model_path=str(model), base_model_name_or_path=str(model), data=[str(data)],
-        training_options=training, method=method, name=name, seed=seed, **fields,
-    )  # fmt: skip
+        model=str(model), model_path=str(model), data=[str(data)], training_options=training, method=method, name=name, seed=seed, **fields
+    )
     return Job(RunStore(home).create("train", name, request).dir)
 
 

@@ -64,7 +64,7 @@ def test_packed_and_padded_give_the_same_loss_and_gradients(tmp_path: Path, fami
     model.zero_grad()
     packed = attention.enable(model, FP32)
     if checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     other = loss(model, examples, packed=packed)
     other.backward()
     assert torch.allclose(padded, other, rtol=1e-5)
