@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Any
 
 import click
@@ -13,18 +12,16 @@ from ..core.errors import UsageError
 from ..core.runs import control
 from ..core.runs.follow import Follower, follow as updates_of
 from ..core.runs.launch import resume as resume_run
-from ..core.runs.spec import ACTIVE
 from ..core.runs.store import Run
 from .command import App, subcommand
 from .confirm import confirmed
-from .output import details, narrate, table, write_json
+from .output import details, narrate, plain, table, write_json
 from .watch import outcome, watch
 
 _COLUMNS = [
     ("run", "run"), ("name", "name"), ("kind", "kind"), ("method", "method"), ("state", "state"), ("progress", "steps>"), ("loss", "loss>"),
     ("tokens_per_second", "tokens/s>"), ("created", "created"),
 ]  # fmt: skip
-_POLL_SECONDS = 0.25
 
 
 @click.group()
@@ -81,17 +78,15 @@ def reproduction(run: Run) -> str:
 @click.option("-n", "--lines", default=0, help="Only the last N lines.")
 def logs(app: App, run: str, follow: bool, lines: int) -> None:
     """What the run printed."""
-    follower = Follower(app.runs.get(run))
-    known = follower.poll().log_lines
+    found = app.runs.get(run)
+    if follow:
+        for update in updates_of(found):
+            for line in update.log_lines:
+                _print_line(app, line)
+        return
+    known = Follower(found).poll().log_lines
     for line in known[-lines:] if lines else known:
         _print_line(app, line)
-    while follow:
-        update = follower.poll()
-        for line in update.log_lines:
-            _print_line(app, line)
-        if update.state.state not in ACTIVE:
-            return
-        time.sleep(_POLL_SECONDS)
 
 
 def _print_line(app: App, line: str) -> None:
@@ -106,17 +101,13 @@ def _print_line(app: App, line: str) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on as the run does.")
 def metrics(app: App, run: str, follow: bool) -> None:
     """Metric lines, as JSON Lines under --json."""
-    follower = Follower(app.runs.get(run))
-    while True:
-        update = follower.poll()
-        for row in update.metrics:
+    found = app.runs.get(run)
+    for rows in (update.metrics for update in updates_of(found)) if follow else [found.metrics()]:
+        for row in rows:
             if app.json or not sys.stdout.isatty():
                 write_json(row)
             else:
-                click.echo("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()))
-        if not follow or update.state.state not in ACTIVE:
-            return
-        time.sleep(_POLL_SECONDS)
+                click.echo("  ".join(f"{key} {plain(value)}" for key, value in row.items()))
 
 
 @subcommand(runs, "follow")
@@ -136,8 +127,9 @@ def stop(app: App, run: str, now: bool, wait: bool) -> None:
     """Ask a run to save a checkpoint and stop."""
     found = app.runs.get(run)
     control.stop(found, now=now)
-    while wait and app.runs.get(found.id).state().state in ACTIVE:
-        time.sleep(_POLL_SECONDS)
+    if wait:
+        for _ in updates_of(found):
+            pass
     _say_state(app, found)
 
 

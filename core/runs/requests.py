@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from .. import registry
-from ..api import Method
+from ..api import Method, Task
 from ..catalog.catalog import Catalog
 from ..catalog.entries import ModelEntry
 from ..data.shaping import examples
@@ -28,6 +28,9 @@ from .spec import ACTIVE, EvaluateRequest, HubRequest, MergeRequest, RunKind, Tr
 from .store import Run, RunStore
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+QUICK_ROWS = 20_000
+"""Rows of data that are checked before a launch; the run itself checks every one."""
 
 
 def split_settings(method: Method, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -84,10 +87,10 @@ def require_trainable(model: ModelEntry) -> None:
         raise Refused(f"{folder} has no tokenizer", f"copy the model's tokenizer files into the folder ({TOKENIZER_FILES[0]} at least)")
 
 
-def _method_for(model: ModelEntry, name: str, task: str, method_options: Mapping[str, Any]) -> Method:
+def _method_for(model: ModelEntry, name: str, task: Task, method_options: Mapping[str, Any]) -> Method:
     method: Method = registry.load("methods", name)
     options = parse(method.options, method_options, owner=f"method '{name}'")
-    reason = method.refusal(read_model(Path(model.path)), task, options)  # type: ignore[arg-type]
+    reason = method.refusal(read_model(Path(model.path)), task, options)
     if reason:
         raise Incompatible(f"method '{name}' cannot train {model.name}: {reason}", "finetui methods list shows the others")
     return method
@@ -128,7 +131,7 @@ def train_request(
     method: str,
     settings: Mapping[str, Any] | None = None,
     name: str = "",
-    task: str = "causal-lm",
+    task: Task = "causal-lm",
     objective: str = "",
     columns: Mapping[str, str] | None = None,
     eval_data: Sequence[str | Path] = (),
@@ -157,9 +160,9 @@ def train_request(
     require_trainable(entry)
     _method_for(entry, method, task, method_options)
     files, evaluation = existing_files(data), existing_files(eval_data) if eval_data else []
-    examples(files, dict(columns or {}), objective)
-    if evaluation:
-        examples(evaluation, dict(columns or {}), objective)
+    for group in (files, evaluation):
+        if group:
+            examples(group, dict(columns or {}), objective, limit=QUICK_ROWS)
     result = _result_name(home, entry, method, name)
     folder = home.models if plugin.artifact == "model" else home.adapters
     return TrainRequest(
@@ -172,7 +175,7 @@ def train_request(
 
 
 def _planned_memory(
-    model: ModelEntry, method: str, method_options: Mapping[str, Any], training_options: Mapping[str, Any], task: str, gpus: str
+    model: ModelEntry, method: str, method_options: Mapping[str, Any], training_options: Mapping[str, Any], task: Task, gpus: str
 ) -> int:
     """The planned peak in bytes; raises `DoesNotFit` where no device that may be used has so much memory."""
     devices = select(gpus)
@@ -210,7 +213,7 @@ def evaluate_request(
     for adapter in found:
         catalog.check_pair(entry, adapter)
     files = existing_files(data)
-    examples(files, dict(columns or {}), objective)
+    examples(files, dict(columns or {}), objective, limit=QUICK_ROWS)
     return EvaluateRequest(
         model=model, model_path=entry.path, adapters=[{"name": a.name, "path": a.path} for a in found], data=files,
         columns=dict(columns or {}), objective=objective, max_length=options.max_length, batch_size=options.per_device_eval_batch_size,
