@@ -10,7 +10,8 @@ import tomli_w
 
 from ..core.errors import UsageError
 from ..core.runs import control
-from ..core.runs.follow import Follower, follow as updates_of
+from ..core.runs.follow import Follower
+from ..core.runs.follow import follow as updates_of
 from ..core.runs.launch import resume as resume_run
 from ..core.runs.store import Run
 from .command import App, subcommand

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -60,10 +61,8 @@ class TrainCommand(click.Command):
         rows = list(describe(TrainingOptions))
         name = ctx.meta.get("finetui.method")
         if name:
-            try:
+            with contextlib.suppress(FineTUIError):  # the command reports an unknown or broken method, with the closest names
                 rows += describe(registry.load("methods", name).options)
-            except FineTUIError:
-                pass  # the command itself reports an unknown or broken method, with the closest names
         return own[:-1] + [flag(row) for row in rows if row.name not in taken] + own[-1:]
 
 
