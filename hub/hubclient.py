@@ -71,10 +71,22 @@ def hub_errors(what: str) -> Iterator[None]:
     except FineTUIError:
         raise
     except Exception as problem:
-        known = translate(problem, what)
-        if known is None:
-            raise
-        raise known from None
+        cause = _unwrapped(problem)
+        known = translate(cause, what)
+        if known is not None:
+            raise known from None
+        if cause is not problem:
+            raise cause from None
+        raise
+
+
+def _unwrapped(problem: BaseException) -> BaseException:
+    """What really went wrong: the client wraps errors of uploads and downloads in others that say less."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if isinstance(problem, (RuntimeError, ValueError, LocalEntryNotFoundError)) and problem.__cause__ is not None:
+        return _unwrapped(problem.__cause__)
+    return problem
 
 
 def translate(problem: BaseException, what: str) -> FineTUIError | None:
@@ -82,8 +94,7 @@ def translate(problem: BaseException, what: str) -> FineTUIError | None:
     import httpx2
     from huggingface_hub import errors
 
-    if isinstance(problem, (RuntimeError, ValueError, errors.LocalEntryNotFoundError)) and problem.__cause__ is not None:
-        return translate(problem.__cause__, what)  # the client wraps what went wrong on the way
+    problem = _unwrapped(problem)
     if isinstance(problem, errors.OfflineModeIsEnabled):
         return NetworkError(f"{what}: the network is switched off", "unset HF_HUB_OFFLINE")
     if isinstance(problem, errors.HfHubHTTPError):
@@ -154,6 +165,25 @@ def _endpoint() -> str:
 def url_of(repo: str) -> str:
     """The repository's page."""
     return f"{_endpoint()}/{repo}"
+
+
+class ByteCounter:
+    """Stands in for the client's progress bar of one download and reports bytes instead of drawing."""
+
+    def __init__(self, report: Callable[[int], None], **bar: Any) -> None:
+        self.done = int(bar.get("initial") or 0)
+        self._report = report
+
+    def update(self, count: float | None = 1) -> None:
+        """``count`` more bytes are here."""
+        self.done += int(count or 0)
+        self._report(self.done)
+
+    def __enter__(self) -> ByteCounter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
 
 
 def again(call: Callable[[], T], what: str) -> T:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.api import AdapterHub, CorruptFile, HubContext, NotFound, PushPlan, Transfer, UnsafeFile
 from ..core.catalog.peftfiles import CONFIG_FILE, WEIGHTS_FILE
-from .hubclient import PICKLE_SUFFIXES, again, hub_errors, is_same, list_files, open_client, require_token, url_of
+from .hubclient import PICKLE_SUFFIXES, ByteCounter, again, hub_errors, is_same, list_files, open_client, require_token, url_of
 from .pushing import Push
 from .transfer import is_publishable
 
@@ -43,10 +45,9 @@ class HuggingFaceHub(AdapterHub):
             wanted = _wanted(again(lambda: list_files(api, repo, commit), what), what)
             total, done = sum(file.size for file in wanted), 0
             for file in wanted:
-                _fetch(api, repo, commit, file, target)
+                _fetch(api, repo, commit, file, target, partial(_report, context, done, total, file.path))
                 done += file.size
-                if context.progress is not None:
-                    context.progress(done, total, file.path)
+                _report(context, done, total, file.path, 0)
             shutil.rmtree(target / ".cache", ignore_errors=True)
             return Transfer(repo, commit, tuple(file.path for file in wanted), done, url_of(repo))
 
@@ -69,14 +70,27 @@ def _wanted(files: dict[str, RepoFile], what: str) -> list[RepoFile]:
     raise NotFound(f"{what} is no PEFT adapter: it has no {CONFIG_FILE} with {WEIGHTS_FILE}", hint)
 
 
-def _fetch(api: HfApi, repo: str, commit: str, file: RepoFile, target: Path) -> None:
+def _report(context: HubContext, before: int, total: int, name: str, more: int) -> None:
+    if context.progress is not None:
+        context.progress(min(before + more, total), total, name)
+
+
+def _fetch(api: HfApi, repo: str, commit: str, file: RepoFile, target: Path, report: Callable[[int], None]) -> None:
     """Download one file and compare it with the listing; a wrong one is fetched once more.
 
     Raises:
         CorruptFile: what arrived is not what the Hub lists.
     """
+    from huggingface_hub import hf_hub_download
+
+    bar: Any = partial(ByteCounter, report)
     for _ in range(2):
-        again(lambda: api.hf_hub_download(repo, file.path, revision=commit, local_dir=target, force_download=True), f"{repo}/{file.path}")
+        again(
+            lambda: hf_hub_download(
+                repo, file.path, revision=commit, local_dir=target, force_download=True, endpoint=api.endpoint, tqdm_class=bar
+            ),
+            f"{repo}/{file.path}",
+        )
         if is_same(target / file.path, file):
             return
     raise CorruptFile(f"{repo}/{file.path} arrived damaged twice: its digest is not what the Hub lists", "try again, or another network")

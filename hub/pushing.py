@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,21 @@ from .hubclient import TRIES, again, is_same, list_files, translate, url_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+
+class _Watched(io.BufferedReader):
+    """A file that tells, while it is uploaded, how far reading has come."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.path = path
+        self.report: Callable[[int], None] | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if self.report is not None:
+            self.report(self.tell())
+        return data
 
 
 @dataclass
@@ -48,7 +66,9 @@ class Push:
         changed = self._differing(head)
         commit, url = head, url_of(self.repo)
         if changed:
-            commit, url = self._commit(head, self._upload(changed))
+            with contextlib.ExitStack() as opened:
+                files = [opened.enter_context(_Watched(self.folder / path)) for path in changed]
+                commit, url = self._commit(head, self._upload(files))
         wrong = self._differing(commit)
         if wrong:
             raise WorkFailed(
@@ -81,20 +101,26 @@ class Push:
         paths = [file.path for file in self.plan.files]
         return [path for path in paths if path not in remote or not is_same(self.folder / path, remote[path])]
 
-    def _upload(self, paths: Iterable[str]) -> list[Any]:
+    def _upload(self, files: Sequence[_Watched]) -> list[Any]:
         """Send the large files' content, one by one; nothing of it is visible before the commit."""
         from huggingface_hub import CommitOperationAdd
 
-        additions = [CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(self.folder / path)) for path in paths]
+        additions = [CommitOperationAdd(path_in_repo=file.path.name, path_or_fileobj=file) for file in files]
         total, done = sum(addition.upload_info.size for addition in additions), 0
-        for addition in additions:
+        for file, addition in zip(files, additions):
+            addition.upload_info.sha256  # noqa: B018 - computed now, so that only the upload's own reading is reported
+            file.report = partial(self._report, done, total, addition.path_in_repo)
             self.api.preupload_lfs_files(
                 self.repo, additions=[addition], revision=self.branch, create_pr=self.pull_request, free_memory=False
             )
+            file.report = None
             done += addition.upload_info.size
-            if self.context.progress is not None:
-                self.context.progress(done, total, addition.path_in_repo)
+            self._report(done, total, addition.path_in_repo, 0)
         return additions
+
+    def _report(self, before: int, total: int, name: str, more: int) -> None:
+        if self.context.progress is not None:
+            self.context.progress(min(before + more, total), total, name)
 
     def _commit(self, head: str, additions: list[Any]) -> tuple[str, str]:
         """Make the one commit on top of ``head``; returns its id and page.

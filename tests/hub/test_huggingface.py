@@ -14,8 +14,8 @@ import psutil
 import pytest
 from finetui.core.catalog.digest import sha256_file
 from finetui.core.catalog.manifest import BaseRef, DataRef, Manifest, read_manifest, write_manifest
-from finetui.core.fsio import read_json
-from finetui.core.runs.spec import Result
+from finetui.core.fsio import JsonlReader, read_json
+from finetui.core.runs.spec import Event, Result
 from finetui.core.runs.store import RunStore
 from finetui.hub.transfer import plan_push, pull_request, push_request
 from support.folders import cache_model, make_adapter, make_model
@@ -263,6 +263,33 @@ def test_a_stopped_pull_leaves_nothing(sender: Machine, receiver: Machine) -> No
     assert subprocess.run([sys.executable, "-m", "finetui.hub.jobs", str(run.dir)], env=receiver.env()).returncode == 0
     assert read_json(run.dir / "result.json", Result).state == "stopped"
     assert nothing_stays(receiver)
+
+
+@pytest.mark.parametrize("kind", ["push", "pull"])
+def test_a_long_transfer_shows_progress_and_stops_on_request(sender: Machine, receiver: Machine, hub: HubServer, kind: str) -> None:
+    base = make_model(sender.root / "wide", hidden_size=1024, intermediate_size=4096)
+    make_adapter(sender.home.adapters / "wide", base, rank=128, targets=("q_proj", "o_proj", "gate_proj", "up_proj", "down_proj"))
+    machine, request = sender, push_request(sender.home, "wide", "ada/wide")
+    if kind == "pull":
+        assert sender.transfer("push", request).state == "succeeded"
+        machine, request = receiver, pull_request(receiver.home, "ada/wide")
+    hub.pace = 0.25
+    process, folder = machine.start(kind, request)
+    reader, seen = JsonlReader(folder / "events.jsonl", Event), []
+    deadline = time.monotonic() + 60
+    while len(seen) < 2 and time.monotonic() < deadline and process.poll() is None:
+        seen += [event.data for event in reader.read() if event.kind == "progress" and 0 < event.data["done"] < event.data["total"]]
+        time.sleep(0.02)
+    assert len(seen) == 2, (folder / "console.log").read_text()
+    assert seen[0]["done"] < seen[1]["done"]
+    (folder / "control" / "stop").touch()
+    process.wait(60)
+    assert read_json(folder / "result.json", Result).state == "stopped"
+    if kind == "pull":
+        assert nothing_stays(receiver)
+    else:
+        assert set(hub.repositories["ada/wide"].files) == {".gitattributes"}
+        assert not list(folder.glob("upload-*"))
 
 
 def test_the_token_is_written_nowhere(sender: Machine, receiver: Machine, hub: HubServer) -> None:

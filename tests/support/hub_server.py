@@ -10,11 +10,14 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
+
+_BLOCK = 1 << 20
 
 Action = Literal["drop", "503", "lost", "flip"]
 
@@ -68,6 +71,7 @@ class HubServer:
         tokens: token → user name; all may write to the user's own namespace, but those in ``read_only``.
         requests: ``METHOD path`` of every request, in order.
         bodies: size of what clients sent, by ``METHOD path``.
+        pace: seconds to wait after every MiB of a large file, either way.
     """
 
     def __init__(self) -> None:
@@ -78,6 +82,7 @@ class HubServer:
         self.requests: list[str] = []
         self.bodies: dict[str, int] = {}
         self.faults: list[Fault] = []
+        self.pace = 0.0
         self.lock = threading.RLock()
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -143,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
     # Frame ---------------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.body = self._received(int(self.headers.get("Content-Length") or 0))
         address = urlsplit(self.path)
         self.query = parse_qs(address.query)
         path = unquote(address.path)
@@ -183,7 +188,20 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data)
+            for start in range(0, len(data), _BLOCK):
+                self.wfile.write(data[start : start + _BLOCK])
+                self._wait(len(data))
+
+    def _received(self, size: int) -> bytes:
+        parts = []
+        for start in range(0, size, _BLOCK):
+            parts.append(self.rfile.read(min(_BLOCK, size - start)))
+            self._wait(size)
+        return b"".join(parts)
+
+    def _wait(self, size: int) -> None:
+        if size > _BLOCK and self.hub.pace:
+            time.sleep(self.hub.pace)
 
     # Who may do what -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,80 @@
+"""Model cards: front matter that YAML readers and the Hub accept, text that says what is known and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from finetui.core.catalog.entries import AdapterEntry
+from finetui.core.catalog.manifest import BaseRef, DataRef, Manifest, write_manifest
+from finetui.core.paths import Home
+from finetui.hub.card import model_card
+from finetui.hub.transfer import plan_push
+from support.folders import make_model
+
+
+def front_matter(card: str) -> dict[str, Any]:
+    assert card.startswith("---\n")
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+@pytest.fixture
+def entry() -> AdapterEntry:
+    return AdapterEntry(name="a", path="/x", method="qlora", peft_type="LORA", parameters=1234567, task="causal-lm", tags=["pirate: arr"])
+
+
+def test_everything_known_is_in_it(entry: AdapterEntry) -> None:
+    manifest = Manifest(
+        method="qlora", method_options={"r": 8, "target_modules": ["q|v"]}, training_options={"max_steps": 5}, seed=3,
+        base=BaseRef(name="org/base", hub_id="org/base", revision="c0ffee", digest="ab" * 32),
+        data=DataRef(files=["rows: 1.jsonl"], rows=7, digest="d" * 64), versions={"peft": "0.21.2"},
+        metrics={"eval_loss": 1.25, "perplexity": float("nan"), "accuracy": float("inf"), "steps": 5},
+    )  # fmt: skip
+    card = model_card(entry, manifest, "ada/a", "org/base")
+    head = front_matter(card)
+    assert head["base_model"] == "org/base"
+    assert head["base_model_relation"] == "adapter"
+    assert (head["library_name"], head["pipeline_tag"]) == ("peft", "text-generation")
+    assert head["tags"] == ["base_model:adapter:org/base", "qlora", "finetui", "pirate: arr"]
+    (result,) = head["model-index"][0]["results"]
+    assert result["metrics"] == [{"type": "eval_loss", "value": 1.25}]
+    assert result["dataset"]["name"] == "rows: 1.jsonl"
+    assert "nan" not in card.lower()
+    assert 'PeftModel.from_pretrained(base, "ada/a")' in card
+    assert "| r | 8 |" in card
+    assert "q\\|v" in card
+    assert "| peft version | 0.21.2 |" in card
+    assert "c0ffee" in card
+    assert "1,234,567 parameters" in card
+
+
+def test_what_is_unknown_is_left_out(entry: AdapterEntry) -> None:
+    card = model_card(entry, Manifest(method="qlora"), "a", "")
+    head = front_matter(card)
+    assert "base_model" not in head
+    assert "model-index" not in head
+    assert "license" not in head
+    assert "## Figures" not in card
+    assert "evaluation" not in card
+
+
+def test_a_classifier(entry: AdapterEntry) -> None:
+    entry.task = "seq-cls"
+    card = model_card(entry, Manifest(method="lora"), "ada/a", "org/base")
+    assert front_matter(card)["pipeline_tag"] == "text-classification"
+    assert "AutoModelForSequenceClassification" in card
+
+
+def test_a_full_fine_tune_is_published_as_a_model(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").create()
+    folder = make_model(home.models / "tuned")
+    (folder / "training_args.bin").write_bytes(b"\x80")
+    write_manifest(folder, Manifest(kind="model", name="tuned", method="full", base=BaseRef(name="org/base", hub_id="org/base")))
+    plan = plan_push(home, "tuned", "ada/tuned")
+    assert {file.path for file in plan.files} == {"README.md", "config.json", "finetui.json", "model.safetensors"}
+    head = front_matter(plan.card)
+    assert (head["library_name"], head["base_model_relation"]) == ("transformers", "finetune")
+    assert 'AutoModelForCausalLM.from_pretrained("ada/tuned")' in plan.card
+    assert "PeftModel" not in plan.card
