@@ -5,7 +5,6 @@ Sums are made in float32 and rounded once, to the dtype that each tensor is stor
 
 from __future__ import annotations
 
-import gc
 import shutil
 import time
 from pathlib import Path
@@ -18,17 +17,17 @@ from torch import nn
 from ..catalog.catalog import Catalog
 from ..catalog.digest import digest_folder, weight_files
 from ..catalog.manifest import BaseRef, Manifest, Parent, read_manifest, write_manifest
-from ..errors import DiskError, Incompatible, NameTaken, Refused, WorkFailed
+from ..errors import DiskError, Incompatible, NameTaken, WorkFailed
 from ..fsio import read_json, staged_folder, write_json
 from ..planner.reading import read_model
 from ..runs.job import Job, run_job
 from ..runs.spec import MergeRequest
-from .loading import load_base, load_tokenizer, quiet_libraries
+from .loading import load_tokenizer, quiet_libraries
 from .memory import MemoryMeter
 from .mergebase import BaseRecipe, recipe_for
 from .peft_support import CONFIG_FILE
 from .slots import load_complete, read_peft_config
-from .verify import Reference, compare, reference
+from .verify import Verification
 
 _COPIED = (
     "config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json",
@@ -73,10 +72,13 @@ def main(job: Job) -> dict[str, Any]:
     recipe = recipe_for(adapter)
     job.event("prepared", f"merging into {recipe.description}", device=str(device))
     with staged_folder(output) as staging:
-        expected = reference(recipe, base, adapter, device) if request.verify else None
+        verification = Verification(recipe, base, adapter, device) if request.verify else None
         meter.sample()
-        _write_merged(recipe, base, adapter, staging, device, meter)
-        verified = _verify(job, expected, staging, device) if expected is not None else {}
+        _write_merged(recipe, base, adapter, staging, device, meter, verification)
+        verified = verification.written(staging) if verification else {}
+        meter.sample()
+        if verified:
+            job.event("evaluation", f"verified: logits differ by {verified['max_abs_diff']:.2g} at most", **verified)
         digest = digest_folder(staging)
         write_manifest(staging, _manifest(request, job, verified))
     job.event("saved", f"merged model in {output}", path=str(output))
@@ -109,7 +111,15 @@ def _check(job: Job, request: MergeRequest) -> None:
         )
 
 
-def _write_merged(recipe: BaseRecipe, base: Path, adapter: Path, staging: Path, device: torch.device, meter: MemoryMeter) -> None:
+def _write_merged(
+    recipe: BaseRecipe,
+    base: Path,
+    adapter: Path,
+    staging: Path,
+    device: torch.device,
+    meter: MemoryMeter,
+    verification: Verification | None,
+) -> None:
     """Merge in memory and write weights, configuration and tokenizer into ``staging``."""
     model = recipe.float32(base, device)
     untied = _untie(model, adapter)
@@ -122,19 +132,21 @@ def _write_merged(recipe: BaseRecipe, base: Path, adapter: Path, staging: Path, 
     for name, parameter in merged.named_parameters():
         if not torch.isfinite(parameter).all():
             raise WorkFailed(f"{name} of the merged model is not finite", "the adapter's weights are broken: evaluate it first")
+    if verification:
+        verification.sums(merged)
     _as_stored(merged, base)
-    for pattern in _COPIED:
-        for file in base.glob(pattern):
-            shutil.copyfile(file, staging / file.name)
-    config = read_json(staging / "config.json")
     try:
         merged.save_pretrained(staging)
     except SafetensorError as problem:
         raise DiskError(f"{staging.parent}: {problem}", "free some space, or write elsewhere") from problem
-    tied = bool(config.get("tie_word_embeddings", merged.config.tie_word_embeddings)) and not untied and merged.config.tie_word_embeddings
-    write_json(staging / "config.json", {**config, "tie_word_embeddings": tied} if not tied else config)
-    del wrapper, merged, model
-    gc.collect()
+    for pattern in _COPIED:
+        for file in base.glob(pattern):
+            shutil.copyfile(file, staging / file.name)
+    config = read_json(staging / "config.json")
+    if untied and config.get("tie_word_embeddings", True):
+        write_json(staging / "config.json", {**config, "tie_word_embeddings": False})
+    if verification:
+        verification.rounded(merged)
 
 
 def _as_stored(model: nn.Module, base: Path) -> None:
@@ -164,24 +176,6 @@ def _untie(model: Any, adapter: Path) -> bool:
     head.weight = nn.Parameter(head.weight.detach().clone())
     model.config.tie_word_embeddings = False
     return True
-
-
-def _verify(job: Job, expected: Reference, staging: Path, device: torch.device) -> dict[str, Any]:
-    """Read the written model back and compare it.
-
-    Raises:
-        Refused: it does not say what base and adapter say together.
-    """
-    model = load_base(staging, dtype=torch.float32, device=device)
-    figures = compare(expected, model, read_model(staging).dtype)
-    job.event("evaluation", f"verified: logits differ by {figures['max_abs_diff']:.2g} at most", **figures)
-    if not figures["passed"]:
-        raise Refused(
-            f"the merged model is not base plus adapter: logits differ by {figures['max_abs_diff']:.3g}, "
-            f"{figures['max_rel_diff']:.1%} of their size (allowed {figures['tolerance']:.1%})",
-            "nothing was written; use the adapter beside the base instead",
-        )
-    return figures
 
 
 def _manifest(request: MergeRequest, job: Job, verified: dict[str, Any]) -> Manifest:

@@ -20,8 +20,10 @@ def make_adapter(folder: Path, base: Path, *, seed: int = 1, config: Any = None,
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM
 
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config or lora())
     generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config or lora())
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:

@@ -51,7 +51,9 @@ def test_prompt_tuning_generates_through_peft(tmp_path: Path) -> None:
     alone = generate(engine, ids, None, Sampling(max_new_tokens=12)).text
     model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
     expected = model.generate(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=12, do_sample=False)
-    assert generate(engine, ids, "a", Sampling(max_new_tokens=12)).text == engine.tokenizer.decode(expected[0, len(ids) :], skip_special_tokens=True)
+    assert generate(engine, ids, "a", Sampling(max_new_tokens=12)).text == engine.tokenizer.decode(
+        expected[0, len(ids) :], skip_special_tokens=True
+    )
     assert generate(engine, ids, None, Sampling(max_new_tokens=12)).text == alone
 
 
