@@ -67,7 +67,7 @@ def _train(app: App, style: str, number: int) -> dict[str, Any]:
     if row["state"] != "succeeded":
         raise error_of(run)
     narrate(
-        f"   {row['name']}: {row['steps']} steps, loss {row['loss']:.3f}, evaluation loss {row['eval']['eval_loss']:.3f}, "
+        f"   {row['name']}: {row['steps']} steps, loss {row['loss']:.3f}, evaluation loss {row['eval']['loss']:.3f}, "
         f"{row['trainable_parameters']:,} of {row['total_parameters']:,} parameters trained, {row['tokens_per_second']:,.0f} tokens/s"
     )
     return {key: row[key] for key in ("name", "run", "adapter", "loss", "eval", "steps", "trainable_parameters")}
