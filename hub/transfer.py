@@ -95,10 +95,14 @@ def make_parcel(home: Home, adapter: str, repo: str) -> Parcel:
         for path in sorted(folder.iterdir())
         if path.is_file() and is_publishable(path.name) and path.name not in (CARD_FILE, MANIFEST_FILE)
     }
-    if CONFIG_FILE in contents:
-        config = _without_paths(read_json(folder / CONFIG_FILE))
-        config["base_model_name_or_path"] = base_id or manifest.base.name or None
-        contents[CONFIG_FILE] = _json(config)
+    for name in (CONFIG_FILE, "config.json"):
+        if name in contents:
+            found = read_json(folder / name)
+            config = _without_paths(found)
+            if name == CONFIG_FILE:
+                config["base_model_name_or_path"] = base_id or manifest.base.name or None
+            if config != found:
+                contents[name] = _json(config)
     contents[MANIFEST_FILE] = _json(manifest)
     card = model_card(entry, manifest, repo, base_id)
     contents[CARD_FILE] = card.encode()
@@ -126,12 +130,12 @@ def _published_manifest(entry: AdapterEntry, catalog: Catalog, folder: Path) -> 
 
 
 def _without_paths(value: Any) -> Any:
-    """Absolute paths anywhere in ``value`` shortened to their last part."""
+    """Absolute paths of two parts or more, anywhere in ``value``, shortened to the last part."""
     if isinstance(value, dict):
         return {key: _without_paths(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_paths(item) for item in value]
-    if isinstance(value, str) and os.path.isabs(value) and "\n" not in value:
+    if isinstance(value, str) and os.path.isabs(value) and value.count("/") > 1 and "\n" not in value:
         return Path(value).name
     return value
 

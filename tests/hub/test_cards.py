@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from finetui.core.catalog.entries import AdapterEntry
 from finetui.core.catalog.manifest import BaseRef, DataRef, Manifest, write_manifest
 from finetui.core.paths import Home
 from finetui.hub.card import model_card
-from finetui.hub.transfer import plan_push
+from finetui.hub.transfer import make_parcel, plan_push
 from support.folders import make_model
 
 
@@ -70,10 +71,14 @@ def test_a_classifier(entry: AdapterEntry) -> None:
 def test_a_full_fine_tune_is_published_as_a_model(tmp_path: Path) -> None:
     home = Home(tmp_path / "home").create()
     folder = make_model(home.models / "tuned")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "_name_or_path": str(tmp_path / "base")}))
     (folder / "training_args.bin").write_bytes(b"\x80")
     write_manifest(folder, Manifest(kind="model", name="tuned", method="full", base=BaseRef(name="org/base", hub_id="org/base")))
     plan = plan_push(home, "tuned", "ada/tuned")
     assert {file.path for file in plan.files} == {"README.md", "config.json", "finetui.json", "model.safetensors"}
+    parcel = make_parcel(home, "tuned", "ada/tuned")
+    assert json.loads(parcel.contents["config.json"]) == {**config, "_name_or_path": "base"}  # type: ignore[arg-type]
     head = front_matter(plan.card)
     assert (head["library_name"], head["base_model_relation"]) == ("transformers", "finetune")
     assert 'AutoModelForCausalLM.from_pretrained("ada/tuned")' in plan.card
