@@ -36,7 +36,8 @@ class Regime:
         adapter_rank: mean rank of the adapter on the projections; 0 without one.
         copies_weights: bytes an element of weight copies in the computing precision; 0 where the weights are in it already.
         checkpointing: whether blocks keep their input only and are computed again in the backward pass.
-        attention_matrix: whether attention keeps its (tokens × tokens) weights (dropout on a CPU).
+        attention_matrix: bytes that attention keeps of every pair of tokens and head: 0 in fused kernels, which CPUs leave for
+            dropout (12: weights before and after it, and its mask) and for short documents in bf16 (2: the weights).
     """
 
     compute: int
@@ -45,7 +46,7 @@ class Regime:
     adapter_rank: float
     copies_weights: int
     checkpointing: bool
-    attention_matrix: bool
+    attention_matrix: int
 
 
 def activation_bytes(model: ModelSpec, regime: Regime, load: Workload) -> tuple[int, int]:
@@ -111,9 +112,10 @@ def _norm_count(model: ModelSpec) -> int:
 def _attention(model: ModelSpec, regime: Regime, load: Workload) -> float:
     head = model.config.get("head_dim") or model.hidden_size // model.num_attention_heads
     queries, keys = model.num_attention_heads * head, model.num_key_value_heads * head
-    if regime.attention_matrix:
-        return 4 * 3 * queries + 12 * model.num_attention_heads * load.longest
-    return regime.compute * (2 * queries + 2 * keys)
+    matrix = regime.attention_matrix * model.num_attention_heads * load.attended
+    if regime.attention_matrix > regime.compute:
+        return 4 * 3 * queries + matrix
+    return regime.compute * (2 * queries + 2 * keys) + matrix
 
 
 def _mlp(model: ModelSpec, linears: list[LinearSpec], regime: Regime) -> float:

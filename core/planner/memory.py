@@ -29,7 +29,7 @@ CUDA_CONTEXT = 500_000_000
 CPU_BASELINE = 110_000_000
 """Growth of a CPU trainer's anonymous memory that no tensor explains: threads, oneDNN's scratch space, tokenizer and data."""
 
-_HEAP_ACTIVATIONS, _HEAP_LOGITS, _HEAP_QUANTISED = 0.2, 1.0, 10.0
+_HEAP_ACTIVATIONS, _HEAP_LOGITS, _HEAP_QUANTISED = 0.2, 1.0, 2.0
 """What a CPU trainer's heap holds beyond its live tensors, measured: of activations, of logits (few very large blocks whose
 size changes with every batch, so that freed ones do not fit the next), and bytes a quantised parameter (every use expands a
 weight). The heap is never given back while a run lasts, on purpose: page faults cost more."""
@@ -141,8 +141,15 @@ def _regime(
         adapter_rank=footprint.added_parameters / width if width else 0.0,
         copies_weights=compute if held != compute else 0,
         checkpointing=training.gradient_checkpointing,
-        attention_matrix=on_cpu and attention_dropout(model.config) > 0,
+        attention_matrix=_attention_matrix(model, precision) if on_cpu else 0,
     )
+
+
+def _attention_matrix(model: ModelSpec, precision: str) -> int:
+    """On a CPU, bytes kept of every pair of tokens and head (see `Regime`); ALiBi models keep to the fused kernel."""
+    if attention_dropout(model.config) > 0:
+        return 12
+    return 2 if precision == "bf16" and not model.config.get("alibi") else 0
 
 
 def _head_gradient(model: ModelSpec, trained_base: int, weight_bytes: int) -> int:

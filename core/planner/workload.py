@@ -24,11 +24,13 @@ class Workload:
         tokens: of all its examples.
         loss_tokens: those that carry loss; only they get logits.
         longest: tokens of its longest example.
+        attended: mean tokens of the example that a token is in; the sum of squared lengths is ``tokens * attended``.
     """
 
     tokens: int
     loss_tokens: int
     longest: int
+    attended: int
 
 
 def largest_batch(training: TrainingOptions, lengths: Sequence[int] | None = None, loss_lengths: Sequence[int] | None = None) -> Workload:
@@ -40,14 +42,15 @@ def largest_batch(training: TrainingOptions, lengths: Sequence[int] | None = Non
     """
     batch = training.per_device_train_batch_size
     if not lengths:
-        return Workload(batch * training.max_length, batch * training.max_length, training.max_length)
+        return Workload(batch * training.max_length, batch * training.max_length, training.max_length, training.max_length)
     cut = [min(length, training.max_length) for length in lengths]
     tokens = _expected_maximum(cut, batch)
     if loss_lengths is None:
         loss = tokens
     else:
         loss = min(tokens, _expected_maximum([min(length, training.max_length) for length in loss_lengths], batch))
-    return Workload(tokens, loss, max(cut))
+    attended = sum(length * length for length in cut) // max(1, sum(cut))
+    return Workload(tokens, loss, max(cut), attended)
 
 
 def _expected_maximum(sizes: Sequence[int], batch: int) -> int:
