@@ -84,7 +84,7 @@ def _quantised(model: nn.Module) -> dict[str, Any]:
     """The 4-bit layers by name, set to expand to float32."""
     from bitsandbytes.nn import Linear4bit
 
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, Linear4bit)}
+    layers: dict[str, Any] = {name: module for name, module in model.named_modules() if isinstance(module, Linear4bit)}
     for layer in layers.values():
         layer.weight.quant_state.dtype = torch.float32  # expand without a rounding in between
     return layers

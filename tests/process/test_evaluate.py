@@ -118,12 +118,11 @@ def request(base: Path, data: Path, adapters: Sequence[Path], **more: Any) -> Ev
 
 
 def test_the_job_evaluates_base_and_adapters_on_one_loaded_base(tmp_path: Path) -> None:
+    from finetui.core import registry
+    from finetui.core.data.shaping import examples
     from finetui.core.worker.encoding import encode_examples
     from finetui.core.worker.loading import load_tokenizer
     from finetui.core.worker.rendering import ChatRenderer
-
-    from finetui.core import registry
-    from finetui.core.data.shaping import examples
 
     base = tiny_model(tmp_path / "base", "qwen2")
     a, b = make_adapter(tmp_path / "a", base, seed=1), make_adapter(tmp_path / "b", base, seed=2, config=lora(r=2))
