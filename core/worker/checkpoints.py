@@ -1,10 +1,10 @@
 """Checkpoints of a training run: safetensors and JSON only, whole or not there at all, checked before they are used.
 
-    checkpoints/step-00000010/
-      trainable.safetensors   parameters that train, by name
-      optimizer.safetensors   the optimizer's state of each, ``<name>:<key>``
-      random.safetensors      generator states of Python, NumPy, torch and CUDA
-      state.json              CheckpointState: counters, schedule, loss scale, sha256 of the files above
+step-00000010/
+  trainable.safetensors   parameters that train, by name
+  optimizer.safetensors   the optimizer's state of each, ``<name>:<key>``
+  random.safetensors      generator states of Python, NumPy, torch and CUDA
+  state.json              CheckpointState: counters, schedule, loss scale, sha256 of the files above
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from torch import nn
 
 from ..errors import CorruptFile, Incompatible, NotFound, OutOfMemory, UnsafeFile, WorkFailed
 from ..planner.reading import read_model
+from ..runs.requests import TOKENIZER_FILES
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json")
 _AUTO_CLASSES = {"causal-lm": "AutoModelForCausalLM", "seq-cls": "AutoModelForSequenceClassification"}
 
 
@@ -39,9 +39,9 @@ def load_tokenizer(path: Path | str) -> Any:
     folder = Path(path)
     if not folder.is_dir():
         raise NotFound(f"no model folder at {folder}")
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise NotFound(
-            f"{folder}: no tokenizer ({_TOKENIZER_FILES[0]}) beside the weights",
+            f"{folder}: no tokenizer ({TOKENIZER_FILES[0]}) beside the weights",
             "copy the tokenizer files of the model it was made from into the folder",
         )
     from transformers import AutoTokenizer
@@ -50,7 +50,7 @@ def load_tokenizer(path: Path | str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as problem:
         _refuse_remote_code(folder, problem)
-        raise CorruptFile(f"{folder}: its tokenizer cannot be read ({_first_line(problem)})", "fetch the tokenizer files again") from problem
+        raise CorruptFile(f"{folder}: its tokenizer cannot be read ({_first_line(problem)})", "fetch its files again") from problem
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -169,6 +169,6 @@ def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _linears_4bit(model: nn.Module) -> list[Any]:
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     return [module for module in model.modules() if isinstance(module, Linear4bit)]

@@ -35,7 +35,8 @@ def target_modules(model: nn.Module, value: str | list[str]) -> list[str]:
     Raises:
         UsageError: a name matches nothing in the model; the closest ones are suggested.
     """
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    get_head = getattr(model, "get_output_embeddings", None)
+    head = get_head() if callable(get_head) else None
     paths = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D)) and module is not head]
     suffixes = sorted({path.rsplit(".", 1)[-1] for path in paths})
     if isinstance(value, str):
@@ -73,7 +74,7 @@ def leave_casting_to_autocast(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
-            module.cast_input_dtype_enabled = False
+            setattr(module, "cast_input_dtype_enabled", False)  # noqa: B010  (pyright takes attributes of modules for tensors)
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
@@ -82,7 +83,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     An adapter whose start changed the base (PiSSA, OLoRA) is written as an ordinary LoRA of twice the rank for the
     unchanged base: ``B A - B0 A0 = [B, -B0] [A; A0]``.
     """
-    config = model.peft_config[ADAPTER]
+    config: Any = model.peft_config[ADAPTER]
     tensors = {name: tensor.detach().to("cpu") for name, tensor in _adapter_tensors(model).items()}
     values = config.to_dict()
     if _mutates_base(config):

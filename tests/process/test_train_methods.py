@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from support.models import FAMILIES, tiny_model
-from support.training import ROWS, lines, losses, make_job, train, write_rows
-
 from finetui.core import registry
 from finetui.core.catalog.manifest import read_manifest
 from finetui.core.errors import Incompatible, UsageError
@@ -22,6 +19,8 @@ from finetui.core.training import TrainingOptions
 from finetui.core.worker.corpus import load_corpus
 from finetui.core.worker.loading import load_base, load_tokenizer
 from finetui.core.worker.train import main, prepare
+from support.models import FAMILIES, tiny_model
+from support.training import ROWS, lines, losses, make_job, train, write_rows
 
 CPU = torch.device("cpu")
 RATES = {"full": 3e-3, "lora": 1e-2, "qlora": 1e-2}
@@ -71,7 +70,8 @@ def test_it_learns_and_plain_libraries_agree_with_its_evaluation(tmp_path: Path,
 def test_an_adapter_is_an_ordinary_peft_folder_with_a_manifest(tmp_path: Path, method: str) -> None:
     base = tiny_model(tmp_path / "base", "llama")
     data = write_rows(tmp_path / "rows.jsonl")
-    job, result = train(base, data, method, eval_split=0.25, base_model_name_or_path="someone/tiny", base_revision="abc", method_options={"r": 4})
+    named = {"base_model_name_or_path": "someone/tiny", "base_revision": "abc"}
+    job, result = train(base, data, method, eval_split=0.25, method_options={"r": 4}, **named)
     folder = Path(result["adapter"])
     assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", "finetui.json"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o644}
@@ -164,7 +164,8 @@ def test_qlora_footprint_is_what_the_tensors_take(tmp_path: Path) -> None:
                 constants += state.absmax.numel() * state.absmax.element_size()
                 constants += state.state2.absmax.numel() * 4 if double else 0
         assert payload == footprint.quantized_parameters * footprint.quantized_bytes_per_parameter
-        assert constants == pytest.approx(footprint.quantized_parameters * footprint.constants_bytes_per_parameter, abs=4 * len(spec.linears))
+        planned = footprint.quantized_parameters * footprint.constants_bytes_per_parameter
+        assert constants == pytest.approx(planned, abs=4 * len(spec.linears))
 
 
 def test_bfloat16_and_float16_train(tmp_path: Path) -> None:
@@ -187,8 +188,8 @@ def test_bad_target_modules_are_refused_with_what_there_is(tmp_path: Path) -> No
 
 def test_dora_from_principal_parts_is_refused(tmp_path: Path) -> None:
     plugin = registry.load("methods", "lora")
-    reason = plugin.refusal(read_model(tiny_model(tmp_path / "b", "llama")), "causal-lm", plugin.options(use_dora=True, init_lora_weights="pissa"))
-    assert "pissa" in reason
+    options = plugin.options(use_dora=True, init_lora_weights="pissa")
+    assert "pissa" in plugin.refusal(read_model(tiny_model(tmp_path / "b", "llama")), "causal-lm", options)
 
 
 def test_the_start_that_gpt2_cannot_have_is_refused(tmp_path: Path) -> None:
@@ -218,8 +219,8 @@ def test_events_tell_the_story(tmp_path: Path) -> None:
     assert [event["data"]["step"] for event in events if event["kind"] == "checkpoint"] == [2, 4]
     assert events[-1]["kind"] == "saved"
     training = [line for line in lines(job, "metrics.jsonl") if "loss" in line]
-    keys = "step epoch time loss learning_rate grad_norm tokens loss_tokens tokens_per_second step_seconds data_seconds memory_bytes peak_memory_bytes"
-    assert set(keys.split()) <= training[0].keys()
+    keys = "step epoch time loss learning_rate grad_norm tokens loss_tokens tokens_per_second step_seconds data_seconds memory_bytes"
+    assert {*keys.split(), "peak_memory_bytes"} <= training[0].keys()
     assert [line["step"] for line in training] == [1, 2, 3, 4]
     evaluations = [line for line in lines(job, "metrics.jsonl") if "eval_loss" in line]
     assert [line["step"] for line in evaluations] == [2, 4]

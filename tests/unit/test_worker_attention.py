@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from support.models import FAMILIES, tiny_model
-from torch.nn.functional import scaled_dot_product_attention
-
 from finetui.core.api import Encoded
 from finetui.core.worker import attention
 from finetui.core.worker.batches import IGNORED, collate
 from finetui.core.worker.forward import summed_loss
 from finetui.core.worker.loading import load_base
 from finetui.core.worker.precision import choose
+from support.models import FAMILIES, tiny_model
+from torch.nn.functional import scaled_dot_product_attention
 
 CPU = torch.device("cpu")
 FP32, BF16 = choose(CPU, bf16=False), choose(CPU, bf16=True)

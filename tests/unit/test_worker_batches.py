@@ -6,7 +6,6 @@ import random
 
 import pytest
 import torch
-
 from finetui.core.api import Encoded
 from finetui.core.worker.batches import IGNORED, Schedule, collate, in_batches, loss_tokens
 

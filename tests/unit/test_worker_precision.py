@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from finetui.core.errors import UsageError
 from finetui.core.worker import precision
 

@@ -1,0 +1,190 @@
+"""Checkpoints: exact resume, damage, stopping, a full disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from finetui.core.errors import DiskError
+from finetui.core.runs.job import Job, Stopped
+from finetui.core.worker.checkpoints import Checkpoints
+from finetui.core.worker.train import main
+from safetensors.torch import load_file
+from support.models import tiny_model
+from support.training import lines, losses, make_job, train, write_rows
+
+OPTIONS: dict[str, Any] = {
+    "eval_split": 0.25, "method_options": {"lora_dropout": 0.2},
+    "training": {"max_steps": 10, "save_steps": 2, "save_total_limit": 3, "eval_steps": 5, "per_device_train_batch_size": 2},
+}  # fmt: skip
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tiny_model(tmp_path / "base", "qwen2")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "rows.jsonl")
+
+
+def stop_at(job: Job, step: int) -> None:
+    """Ask the job to stop as soon as it has done ``step`` steps."""
+    original = job.progress
+
+    def progress(done: int, total: int, unit: str) -> None:
+        original(done, total, unit)
+        if done == step:
+            (job.dir / "control" / "stop").touch()
+
+    job.progress = progress  # type: ignore[method-assign]
+
+
+def stopped(base: Path, data: Path, step: int, method: str = "lora", **options: Any) -> Job:
+    job = make_job(base, data, method, name="stopped", **options)
+    stop_at(job, step)
+    with pytest.raises(Stopped) as stop:
+        main(job)
+    assert stop.value.result["steps"] == step
+    job.close()
+    (job.dir / "control" / "stop").unlink()
+    return Job(job.dir)
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "qlora"])
+def test_a_resumed_run_is_bitwise_an_undisturbed_one(base: Path, data: Path, method: str) -> None:
+    options = {**OPTIONS, "method_options": OPTIONS["method_options"] if method != "full" else {}}
+    whole, result = train(base, data, method, name="whole", **options)
+    job = stopped(base, data, 5, method, **options)
+    assert not Path(job.spec.request["output"]).exists()
+    torch.rand(17)  # the state of the generators at the start does not matter
+    resumed = main(job)
+    job.close()
+    assert losses(job) == losses(whole)
+    assert [line["grad_norm"] for line in lines(job, "metrics.jsonl") if "loss" in line] == [
+        line["grad_norm"] for line in lines(whole, "metrics.jsonl") if "loss" in line
+    ]
+    assert (resumed["tokens"], resumed["eval"]) == (result["tokens"], result["eval"])
+    name = "model.safetensors" if method == "full" else "adapter_model.safetensors"
+    expected, got = (load_file(Path(each["adapter"]) / name) for each in (result, resumed))
+    assert all(torch.equal(tensor, got[key]) for key, tensor in expected.items())
+    assert [event["data"]["step"] for event in lines(job, "events.jsonl") if event["kind"] == "resumed"] == [5]
+
+
+def test_checkpoints_are_safetensors_and_json_only(base: Path, data: Path) -> None:
+    job, _ = train(base, data, **OPTIONS)
+    names = {path.name for folder in job.checkpoints.iterdir() for path in folder.iterdir()}
+    assert names == {"trainable.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"}
+
+
+def test_the_limit_and_the_best_are_kept(base: Path, data: Path) -> None:
+    training = {**OPTIONS["training"], "save_total_limit": 1}
+    job, result = train(base, data, **{**OPTIONS, "training": training})
+    best = result["eval"]["step"]
+    newest_other = 8 if best == 10 else 10
+    assert {int(path.name[5:]) for path in job.checkpoints.iterdir()} == {best, newest_other}
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "state"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(base: Path, data: Path, damage: str) -> None:
+    whole, _ = train(base, data, name="whole", **OPTIONS)
+    job = stopped(base, data, 7, **OPTIONS)
+    newest = job.checkpoints / "step-00000007"
+    target = newest / ("state.json" if damage == "state" else "optimizer.safetensors")
+    content = target.read_bytes()
+    if damage == "remove":
+        target.unlink()
+    elif damage == "flip":
+        target.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        target.write_bytes(content[: len(content) // 2])
+    main(job)
+    job.close()
+    events = lines(job, "events.jsonl")
+    assert any(event["kind"] == "warning" and "damaged" in event["message"] for event in events)
+    assert [event["data"]["step"] for event in events if event["kind"] == "resumed"] == [6]
+    steps = {line["step"]: line["loss"] for line in lines(job, "metrics.jsonl") if "loss" in line}
+    assert list(steps.values()) == losses(whole)
+
+
+def test_without_any_whole_checkpoint_it_starts_over(base: Path, data: Path) -> None:
+    job = stopped(base, data, 3, **OPTIONS)
+    for folder in job.checkpoints.iterdir():
+        (folder / "trainable.safetensors").write_bytes(b"x")
+    result = main(job)
+    assert result["steps"] == 10
+    assert not any(event["kind"] == "resumed" for event in lines(job, "events.jsonl"))
+
+
+def test_a_checkpoint_on_request(base: Path, data: Path) -> None:
+    job = make_job(base, data, training={"max_steps": 4, "save_steps": 100})
+    (job.dir / "control" / "checkpoint").touch()
+    main(job)
+    assert [event["data"]["step"] for event in lines(job, "events.jsonl") if event["kind"] == "checkpoint"] == [1, 4]
+
+
+def test_left_overs_of_a_killed_save_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / ".step-00000004.abcdef").mkdir(parents=True)
+    store = Checkpoints(tmp_path / "checkpoints", 2)
+    assert list(store.folder.iterdir()) == []
+
+
+def test_a_run_killed_after_publishing_ends_with_what_it_published(base: Path, data: Path) -> None:
+    job, result = train(base, data, **OPTIONS)
+    before = (Path(result["adapter"]) / "finetui.json").read_bytes()
+    again = main(Job(job.dir))
+    assert again["adapter"] == result["adapter"]
+    assert (Path(result["adapter"]) / "finetui.json").read_bytes() == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = os.geteuid() == 0 and shutil.which("mount")
+    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], check=False).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_full_disk_while_publishing_leaves_nothing_half_written(base: Path, data: Path, small_disk: Path, method: str) -> None:
+    (small_disk / "filler").write_bytes(bytes(500 * 1024))
+    job = make_job(base, data, method, output=str(small_disk / "result"), training={"max_steps": 2})
+    with pytest.raises(DiskError) as problem:
+        main(job)
+    assert "space" in problem.value.message.lower() + problem.value.hint
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+    (small_disk / "filler").unlink()
+    again = main(Job(job.dir))
+    assert again["steps"] == 2
+    assert (small_disk / "result").is_dir()
+
+
+def test_a_full_disk_while_checkpointing_keeps_the_earlier_ones(base: Path, data: Path, small_disk: Path) -> None:
+    from finetui.core.runs.spec import TrainRequest
+    from finetui.core.worker.train import prepare
+
+    job = make_job(base, data, training={"max_steps": 4}, method_options={"r": 4})
+    loop = prepare(job, job.request(TrainRequest))
+    loop.checkpoints = Checkpoints(small_disk / "checkpoints", 2)
+    loop.model.train()
+    loop.train_step()
+    loop.save_checkpoint()
+    room = os.statvfs(small_disk)
+    (small_disk / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize - 20_000))
+    loop.train_step()
+    with pytest.raises(DiskError):
+        loop.save_checkpoint()
+    assert [path.name for path in loop.checkpoints.folder.iterdir()] == ["step-00000001"]
+    assert msgspec.to_builtins(loop.checkpoints.read(1).progress)["step"] == 1
