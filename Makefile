@@ -43,6 +43,7 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python bench/swap.py
 	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/training.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
