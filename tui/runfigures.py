@@ -31,7 +31,7 @@ def wide_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[Dev
         Content(""),
         graphed("learning rate", scientific(last.get("learning_rate")), "learning_rate"),
         graphed("grad norm", figure(last.get("grad_norm")), "grad_norm"),
-        graphed("speed", f"{human_count(last.get('tokens_per_second'))} t/s", "tokens_per_second"),
+        graphed("speed", _speed(last, "t/s"), "tokens_per_second"),
         Content(""),
         row("tokens", human_count(last.get("tokens"))),
         row("data wait", _data_wait(last)),
@@ -51,7 +51,7 @@ def narrow_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[D
     lines = [
         [("loss", f"{figure(last.get('loss'))} {_fallen(facts, glyphs)}"), ("eval", f"{figure(evaluation)} {_best(facts)}")],
         [
-            ("speed", f"{human_count(last.get('tokens_per_second'))} tok/s"), ("lr", scientific(last.get("learning_rate"))),
+            ("speed", _speed(last, "tok/s")), ("lr", scientific(last.get("learning_rate"))),
             ("grad norm", figure(last.get("grad_norm"))), ("data wait", _data_wait(last)),
         ],
         [
@@ -82,6 +82,11 @@ def _best(facts: RunFacts) -> str:
     if best is None or len(facts.evaluations) < 2:
         return ""
     return f"best {best[1]:.3f}"
+
+
+def _speed(last: dict[str, Any], unit: str) -> str:
+    speed = last.get("tokens_per_second")
+    return f"{human_count(speed)} {unit}" if speed else NOTHING
 
 
 def _data_wait(last: dict[str, Any]) -> str:

@@ -109,7 +109,9 @@ def make_run(
             metrics.append(metric_line(step))
             if step % 50 == 0:
                 metrics.append({"time": 1_700_000_000.0, "attempt": 1, "step": step, "eval_loss": 1.5})
-                events.append(Event(seq=step + 1, time=1.7e9, kind="sample", message="", data={"step": step, "prompt": "Hi?", "text": "Arr!"}))
+                events.append(
+                    Event(seq=step + 1, time=1.7e9, kind="sample", message="", data={"step": step, "prompt": "Hi?", "text": "Arr!"})
+                )
     (run.dir / "console.log").write_text("\x1b[31mloading the base\x1b[0m\nprogress 1\rprogress 2\n")
     if state == "succeeded":
         make_lora(place.adapters / name)

@@ -41,7 +41,9 @@ def test_texts_become_values(key: str, text: str, value: object) -> None:
     assert field.try_text(text) == ""
 
 
-@pytest.mark.parametrize(("key", "text", "reason"), [("rank", "two", "whole number"), ("rank", "0", "below its minimum"), ("rate", "-1", "below")])
+@pytest.mark.parametrize(
+    ("key", "text", "reason"), [("rank", "two", "whole number"), ("rank", "0", "below its minimum"), ("rate", "-1", "below")]
+)
 def test_texts_that_cannot_be_used_say_why(key: str, text: str, reason: str) -> None:
     field = next(field for field in fields() if field.label == key)
     assert reason in field.try_text(text)

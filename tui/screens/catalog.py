@@ -56,7 +56,6 @@ class CatalogScreen(ArtifactActions, View):
 
     def on_screen_resume(self) -> None:
         """Something may have been made meanwhile."""
-        super().on_screen_resume()
         if self.shelf is not None:
             self.do_refresh()
 

@@ -47,6 +47,7 @@ class SamplingDialog(FormDialog):
     """Sampling settings."""
 
     title_text = "How answers are written"
+    starts_at_end = False
 
     def __init__(self, sampling: Sampling) -> None:
         super().__init__()
@@ -56,11 +57,6 @@ class SamplingDialog(FormDialog):
         """The declared options."""
         values = {name: getattr(self.sampling, name) for name in self.sampling.__dataclass_fields__}
         return [*option_fields(Sampling, values, "sampling"), Field("go", "Use these", "button")]
-
-    def on_mount(self) -> None:
-        """Settings first."""
-        super().on_mount()
-        self.form.do_first()
 
     def do_accept(self) -> None:
         self.dismiss(parse(Sampling, changed_values(self.form.fields, "sampling")))
@@ -113,7 +109,6 @@ class ChatScreen(View):
 
     def on_screen_resume(self) -> None:
         """New adapters may be there."""
-        super().on_screen_resume()
         if self.shelf is not None:
             self._read_catalog()
 

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from ...core.embedded import dataset, dataset_names
-from ...core.errors import FineTUIError
+from ...core.errors import DataError, FineTUIError
 from ..actions import bindings
 from ..backend import Shelf
 from ..format import human_count, plural
@@ -148,7 +148,8 @@ class NewRunScreen(View):
     def _have_price(self, priced: tuple[Any, str]) -> None:
         self.plan, device = priced
         short = not self.has_class("-wide")
-        self._say_price(price_lines(self.plan, device, self.app.glyphs, self.query_one("#price").size.width - 2, short=short))
+        self.titled(self.query_one("#price"), "Memory at the peak", f"on {device}")
+        self._say_price(price_lines(self.plan, self.app.glyphs, self.query_one("#price").size.width - 2, short=short))
         self._set_note("gpus", "", "" if self.plan.fits else "does not fit")
 
     def _no_price(self, problem: FineTUIError) -> None:
@@ -172,7 +173,7 @@ class NewRunScreen(View):
         error = ""
         if report.problem_count:
             first = report.problems[0]
-            error = f"{plural(report.problem_count, 'problem')}, first: {first.message}"
+            error = f"{plural(report.problem_count, 'problem')}, first: {Path(first.source).name}: {first.message}"
         self._set_note("data", f"{plural(report.rows, 'row')}, {report.format}", error)
 
     def _no_data(self, problem: FineTUIError) -> None:
@@ -191,7 +192,8 @@ class NewRunScreen(View):
         text = Content("")
         if row is not None:
             kind = f"  {row.type_name}" if row.type_name else ""
-            text = Content.assemble((row.label, "$accent"), (kind, "$faint"), (f"  {row.help}" if row.help else "", "$muted"))
+            said = (f"  {row.error}", "$error") if row.error and row.kind != "button" else (f"  {row.help}", "$muted")
+            text = Content.assemble((row.label, "$accent"), (kind, "$faint"), said)
         self.query_one("#field-help", Static).update(text)
 
     def _blocked(self) -> str:
@@ -324,4 +326,15 @@ class NewRunScreen(View):
         self.app.notify("copied the command")
 
     def do_check(self) -> None:
-        self._read_data()
+        from .. import backend
+
+        def checked(report: Any) -> None:
+            self._have_data(report)
+            if not report.problem_count:
+                self.app.notify(f"{plural(report.rows, 'row')} of {report.format}, no problem")
+                return
+            listed = "\n".join(f"{problem.source}: {problem.message}" for problem in report.problems)
+            self.app.show_error(DataError(listed, f"{plural(report.problem_count, 'problem')}, {plural(report.rows, 'good row')}"))
+
+        paths, columns = list(self.answers.data), dict(self.answers.columns)
+        self.work(lambda: backend.check_data(paths, columns), checked)

@@ -29,6 +29,8 @@ class FormDialog(Working, Dialog):
 
     title_text = ""
     tall = False
+    starts_at_end = True
+    """Whether the cursor begins on the button: everything is chosen already."""
 
     def compose(self) -> ComposeResult:
         """Form, preview, keys."""
@@ -44,7 +46,8 @@ class FormDialog(Working, Dialog):
         form = self.form
         form.styles.height = len(form.fields) + 1
         form.focus()
-        form.do_last()
+        if self.starts_at_end:
+            form.do_last()
         self.preview()
 
     @property
@@ -198,6 +201,7 @@ class PullDialog(HubDialog):
     """Fetch an adapter."""
 
     title_text = "Pull an adapter"
+    starts_at_end = False
 
     def fields(self) -> list[Field]:
         """Repository and name."""
@@ -208,10 +212,8 @@ class PullDialog(HubDialog):
             Field("go", "Pull", "button"),
         ]  # fmt: skip
 
-    def on_mount(self) -> None:
-        """The repository first."""
-        super().on_mount()
-        self.form.do_first()
+    def preview(self) -> None:
+        """Nothing is known before it is fetched."""
         self.say(Content.styled("Every file is verified before the adapter joins the catalog.", "$muted"))
 
     def why_not(self, name: str) -> str:

@@ -7,6 +7,7 @@ drawn, so that no spike is lost; the moving average is one dot a column, joined.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -158,12 +159,20 @@ class Smoothed:
         for values in (self.xs, self._sums, self._counts):
             values.pop()
 
-    def curve(self, count: int) -> tuple[list[float], list[float]]:
-        """The average at up to ``count`` places spread evenly over the series, each over a twentieth of its points."""
+    def curve(self, window: Window, count: int) -> tuple[list[float], list[float]]:
+        """The average at the middle of each of ``count`` columns of a window, each over about a twentieth of all points.
+
+        The reach grows in powers of two, so that a new point changes only the end of the curve.
+        """
         total = len(self.xs)
-        half = max(1, total // 40)
-        xs, ys = [], []
-        for index in sorted({round(i * (total - 1) / max(1, count - 1)) for i in range(count)}) if total else []:
+        half = 1 << max(0, (total // 40).bit_length() - 1)
+        width = (window.x_high - window.x_low) / max(1, count - 1)
+        xs, ys, last = [], [], -1
+        for column in range(count if total else 0):
+            index = bisect_right(self.xs, window.x_low + (column + 0.5) * width) - 1
+            if index <= last:
+                continue
+            last = index
             reach = max(min(half, index, total - 1 - index), half // 3)
             low, high = max(0, index - reach), min(total, index + reach + 1)
             number = self._counts[high] - self._counts[low]

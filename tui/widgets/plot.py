@@ -13,6 +13,21 @@ from ..glyphs import UNICODE, Glyphs
 from .braille import Canvas, Series, Smoothed, Window, draw, tick_label, ticks
 
 
+def _rounded_end(first: float, last: float) -> float:
+    """A little beyond ``last``, the same for many steps: while it stands, only the end of the curve changes."""
+    grain = 2.0 ** math.floor(math.log2(max(last - first, 16.0))) / 8
+    return first + math.ceil(max(last - first, 1.0) / grain) * grain
+
+
+def _rounded_range(low: float, high: float) -> tuple[float, float]:
+    """A little beyond both ends, the same for most new values."""
+    if high <= low:
+        room = abs(high) * 0.05 or 0.5
+        return low - room, high + room
+    grain = 2.0 ** math.floor(math.log2(high - low)) / 16
+    return (math.floor(low / grain) - 0.5) * grain, (math.ceil(high / grain) + 0.5) * grain
+
+
 class LossPlot(Widget):
     """Training loss, its moving average and the evaluation loss over steps.
 
@@ -67,10 +82,8 @@ class LossPlot(Widget):
         xs = self.raw.xs + self.evaluations.xs
         if not ys:
             return None
-        low, high = min(ys), max(ys)
-        room = (high - low) * 0.04 or abs(high) * 0.05 or 0.5
         first, last = min(xs), max(xs)
-        return Window(first, max(last, first + 10), low - room, high + room)
+        return Window(first, _rounded_end(first, last), *_rounded_range(min(ys), max(ys)))
 
     def show(self) -> None:
         """Draw again; only the lines that differ from the last drawing are sent to the terminal."""
@@ -113,7 +126,7 @@ class LossPlot(Widget):
         if width - gutter < 10:
             return []
         canvas = Canvas(width - gutter - 2, height - 2, self.glyphs.braille)
-        mean = Series("mean", "line", *self.smoothed.curve(canvas.width * 2))
+        mean = Series("mean", "line", *self.smoothed.curve(window, canvas.width * 2))
         for series in (self.raw, mean, self.evaluations):
             draw(canvas, series, window, self.glyphs.point)
         at = {self._row_of(mark, window, height - 2): label for mark, label in zip(marks, labels)}

@@ -10,7 +10,7 @@ from ..format import human_bytes
 from ..glyphs import Glyphs, bar, shorten
 
 
-def price_lines(plan: Any, device: str, glyphs: Glyphs, width: int, *, short: bool = False) -> Content:
+def price_lines(plan: Any, glyphs: Glyphs, width: int, *, short: bool = False) -> Content:
     """A plan (`core.planner.memory.Plan`) as lines: total with verdict, parts with their share, advice where it does not fit."""
     share = plan.total_bytes / plan.memory_bytes if plan.memory_bytes else 1.0
     verdict = ("fits", "$success", "succeeded") if plan.fits else ("does not fit", "$error", "failed")
@@ -19,7 +19,7 @@ def price_lines(plan: Any, device: str, glyphs: Glyphs, width: int, *, short: bo
         Content.assemble(
             (f"{glyphs.states[verdict[2]]} {verdict[0]}", f"bold {verdict[1]}"), "  ",
             (human_bytes(plan.total_bytes), "bold $foreground"), (spread, "$muted"),
-            (f" of {human_bytes(plan.memory_bytes)} free on {device}", "$muted"),
+            (f" of {human_bytes(plan.memory_bytes)} free", "$muted"),
         ),
         Content.styled(bar(share, max(10, width - 1), glyphs), "$accent" if plan.fits else "$error"),
     ]  # fmt: skip

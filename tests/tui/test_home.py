@@ -1,0 +1,135 @@
+"""Home: what to do when empty, what runs, what has ended and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from finetui.tui.screens.new_run import NewRunScreen
+from support.runs import toys_in
+from support.tui import SIZES, make_run, opened, painted, type_text, until, until_painted
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_empty_home_leads_to_a_first_run_by_enter(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with opened(tmp_path / "home", size) as pilot:
+        text = await until_painted(pilot, "Nothing has run yet", "Fine-tune the built-in model")
+        assert "1 Home" in text and "? Help" in text
+        await pilot.press("enter")
+        text = await until_painted(pilot, "New run", "finetui-mini", "pirate (built in)", "Start")
+        screen = pilot.app.screen
+        assert isinstance(screen, NewRunScreen)
+        assert screen.form.current is not None and screen.form.current.key == "start"
+        await until(pilot, lambda: screen.plan is not None, what="the price")
+        assert screen.why_not("start") == ""
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_lists_runs_by_word_and_glyph(tmp_path: Path, size: tuple[int, int]) -> None:
+    make_run(tmp_path / "home", "good")
+    make_run(tmp_path / "home", "bad", "failed", error={"kind": "data", "message": "data.jsonl:7: no answer", "hint": "add one"})
+    async with opened(tmp_path / "home", size) as pilot:
+        text = await until_painted(pilot, "Finished", "good", "bad")
+        assert "✔" in text and "succeeded" in text and "✖" in text and "failed" in text
+        assert "data.jsonl" in text
+
+
+async def test_details_of_the_selected_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "home", "good")
+    async with opened(tmp_path / "home") as pilot:
+        text = await until_painted(pilot, "Selected", run.id)
+        assert "finetui-mini" in text and "100 of 100" in text and "1.500" in text
+
+
+async def test_a_running_run_moves_and_ends_while_watched(tmp_path: Path) -> None:
+    with toys_in(tmp_path / "home") as toys:
+        run = toys.start("toy", steps=60, pause=0.05)
+        async with opened(tmp_path / "home") as pilot:
+            await until_painted(pilot, "Running", "▶ toy", "loss", "/60")
+            await until_painted(pilot, "Finished", "✔ toy", "succeeded", seconds=30)
+        assert run.state().state == "succeeded"
+
+
+async def test_stop_from_the_list(tmp_path: Path) -> None:
+    with toys_in(tmp_path / "home") as toys:
+        run = toys.start("toy", steps=5000, pause=0.02)
+        async with opened(tmp_path / "home") as pilot:
+            await until_painted(pilot, "▶ toy")
+            await pilot.press("s")
+            await until_painted(pilot, "■ toy", "stopped", seconds=30)
+            await pilot.press("s")
+            await until_painted(pilot, "toy has ended (stopped)")
+        assert run.state().state == "stopped"
+
+
+async def test_leaving_leaves_the_run_alone(tmp_path: Path) -> None:
+    with toys_in(tmp_path / "home") as toys:
+        run = toys.start("toy", steps=5000, pause=0.02)
+        async with opened(tmp_path / "home") as pilot:
+            await until_painted(pilot, "▶ toy")
+            await pilot.press("q")
+        assert run.state().state == "running"
+        async with opened(tmp_path / "home") as pilot:
+            await until_painted(pilot, "▶ toy")
+            await pilot.press("enter")
+            await until_painted(pilot, "toy", "running", "train loss")
+            await pilot.press("s")
+            await until_painted(pilot, "stopped", seconds=30)
+
+
+async def test_filter_narrows_and_escape_clears(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "alpha")
+    make_run(tmp_path / "home", "beta")
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "alpha", "beta")
+        await pilot.press("slash")
+        await type_text(pilot, "alp")
+        await until(pilot, lambda: "beta" not in painted(pilot.app))
+        assert "alpha" in painted(pilot.app)
+        await pilot.press("escape")
+        await until_painted(pilot, "beta")
+
+
+async def test_delete_asks_first(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "home", "gone")
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "gone")
+        await pilot.press("d")
+        await until_painted(pilot, "Delete run gone?", "Leave it as it is")
+        await pilot.press("enter")
+        assert run.dir.exists()
+        await pilot.press("d")
+        await until_painted(pilot, "Delete run gone?")
+        await pilot.press("j", "enter")
+        await until_painted(pilot, "Nothing has run yet")
+        assert not run.dir.exists()
+        assert (tmp_path / "home" / "adapters" / "gone").exists()
+
+
+async def test_a_lost_run_is_told_on_start(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "orphan", "running", steps=5)
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "? orphan", "lost")
+
+
+async def test_without_colour_nothing_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    make_run(tmp_path / "home", "good")
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "✔ good", "succeeded")
+        for strip in pilot.app.screen._compositor.render_strips():
+            for segment in strip:
+                colour = segment.style.color if segment.style else None
+                if colour is not None and colour.triplet is not None:
+                    assert max(colour.triplet) - min(colour.triplet) <= 2
+
+
+async def test_ascii(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "good")
+    async with opened(tmp_path / "home", ascii=True) as pilot:
+        await until_painted(pilot, "+ good", "succeeded")
+        assert painted(pilot.app).isascii()
+        await pilot.press("enter")
+        await until_painted(pilot, "train loss", "good")
+        await pilot.pause(0.3)
+        assert painted(pilot.app).isascii()

@@ -1,0 +1,155 @@
+"""The form of a new run: generated from declarations, priced as it is changed, and the same as a command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from finetui.core import registry
+from finetui.core.options import describe
+from finetui.core.training import TrainingOptions
+from finetui.plugins.methods.lora import LoraOptions
+from finetui.tui.newrun import Answers, toml_text
+from finetui.tui.screens.new_run import NewRunScreen
+from support.tui import SIZES, opened, painted, type_text, until, until_painted
+from textual.pilot import Pilot
+
+
+async def new_run(pilot: Pilot[int]) -> NewRunScreen:
+    """Open the form with the built-in model and data; the price is known."""
+    await until_painted(pilot, "Fine-tune the built-in model")
+    await pilot.press("enter")
+    await until_painted(pilot, "New run")
+    screen = pilot.app.screen
+    assert isinstance(screen, NewRunScreen)
+    await until(pilot, lambda: screen.plan is not None, what="the price")
+    return screen
+
+
+async def test_has_every_declared_option_of_method_and_loop(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home") as pilot:
+        screen = await new_run(pilot)
+        labels = [field.label for field in screen.form.fields]
+        for option in [*describe(LoraOptions), *describe(TrainingOptions)]:
+            assert labels.count(option.name) == 1
+        advanced = next(option.name for option in describe(TrainingOptions) if option.advanced)
+        assert advanced not in painted(pilot.app)
+        await pilot.press("a", "G")
+        await until(pilot, lambda: screen.form.unfolded)
+        screen.form.show(screen.form.fields, f"training.{advanced}")
+        screen.form.move(0)
+        await until_painted(pilot, advanced)
+
+
+@pytest.fixture
+def third_party(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A method installed by somebody else's package."""
+    real = registry.entry_points
+
+    def entry_points(*, group: str) -> list[EntryPoint]:
+        extra = [EntryPoint("gentle", "support.gentle:Gentle", group)] if group == "finetui.methods" else []
+        return [*real(group=group), *extra]
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    registry._points.cache_clear()
+    yield
+    registry._points.cache_clear()
+    registry.load.cache_clear()
+
+
+async def test_third_party_method_has_a_form(tmp_path: Path, third_party: None) -> None:
+    async with opened(tmp_path / "home", (120, 44)) as pilot:
+        screen = await new_run(pilot)
+        screen.form.show(screen.form.fields, "method")
+        await pilot.press("enter")
+        await until_painted(pilot, "Method", "gentle", "qlora", "full")
+        await type_text(pilot, "gent")
+        await pilot.press("enter")
+        text = await until_painted(pilot, "Options of gentle", "softness", "--method gentle")
+        assert "lora_alpha" not in text
+        screen.form.set("method.softness", 3)
+        await until_painted(pilot, "--set softness=3", "● softness")
+
+
+async def test_validation_while_typing_blocks_the_start(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home") as pilot:
+        screen = await new_run(pilot)
+        screen.form.show(screen.form.fields, "method.r")
+        await pilot.press("enter", "ctrl+u")
+        await type_text(pilot, "0")
+        await until_painted(pilot, "below its minimum 1")
+        await pilot.press("enter")
+        assert screen.form.editor is not None
+        await pilot.press("escape")
+        screen.form.set("name", "no spaces allowed")
+        await pilot.press("ctrl+s")
+        await until_painted(pilot, "cannot be a name")
+        assert pilot.app.screen is screen
+
+
+async def test_memory_follows_the_batch_size(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home") as pilot:
+        screen = await new_run(pilot)
+        before = screen.plan
+        screen.form.set("training.per_device_train_batch_size", 2)
+        await until(pilot, lambda: screen.plan is not before, what="another price")
+        assert screen.plan.total_bytes < before.total_bytes
+        assert sum(screen.plan.parts.values()) == screen.plan.total_bytes
+        text = await until_painted(pilot, "fits", "activations", "weights", "per_device_train_batch_size=2")
+        assert "of" in text and "free" in text and "on the CPU" in text
+
+
+async def test_what_does_not_fit_is_refused_with_what_would(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home") as pilot:
+        screen = await new_run(pilot)
+        screen.form.set("training.per_device_train_batch_size", 100_000)
+        text = await until_painted(pilot, "✖ does not fit")
+        assert "→" in text
+        await pilot.press("ctrl+s")
+        await until_painted(pilot, "✖ does not fit", "needs about", seconds=30)
+        await pilot.press("escape")
+        assert list((tmp_path / "home" / "runs").iterdir()) == []
+        assert screen.why_not("start") == ""
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_fits_every_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with opened(tmp_path / "home", size) as pilot:
+        await new_run(pilot)
+        await until_painted(pilot, "finetui-mini", "Start", "fits")
+
+
+async def test_data_and_its_problems(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt": "a", "response": "b"}\n{"prompt": 7}\n')
+    async with opened(tmp_path / "home") as pilot:
+        screen = await new_run(pilot)
+        screen.form.show(screen.form.fields, "data")
+        await pilot.press("enter")
+        await until_painted(pilot, "Data", "pirate", "json", "built in")
+        await type_text(pilot, str(tmp_path) + "/ba")
+        await until_painted(pilot, "bad.jsonl")
+        await pilot.press("enter")
+        await until(pilot, lambda: "problem" in screen.form.field("data").error, what="the problem")
+        assert "bad.jsonl:2" in screen.form.field("data").error
+        assert screen.why_not("start")
+        await pilot.press("v")
+        await until_painted(pilot, "bad.jsonl:2", "1 problem, 1 good row")
+
+
+async def test_copies_the_command(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home") as pilot:
+        screen = await new_run(pilot)
+        await pilot.press("y")
+        assert pilot.app.clipboard == screen.answers.command()
+        assert pilot.app.clipboard.startswith("finetui train --model finetui-mini --data ")
+
+
+def test_the_command_says_what_differs() -> None:
+    answers = Answers(model="m", data=["a b.jsonl"], method="lora", seed=3, settings={"r": 8, "target_modules": ["q_proj"], "bf16": True})
+    assert answers.command() == (
+        "finetui train --model m --data 'a b.jsonl' --method lora --seed 3 --set r=8 --set 'target_modules=[\"q_proj\"]' --set bf16=true"
+    )
+    assert toml_text("cosine") == "cosine" and toml_text("two words") == '"two words"' and toml_text({"a": "b"}) == '{a = "b"}'

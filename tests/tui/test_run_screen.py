@@ -1,0 +1,140 @@
+"""The dashboard: a run's files as curve and figures, live when lines are appended, and what can be done from there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from finetui.core import fsio
+from finetui.tui.feed import RunFacts, plain
+from finetui.tui.screens.run import RunScreen
+from finetui.tui.widgets.plot import LossPlot
+from support.runs import toys_in
+from support.tui import SIZES, loss_at, make_run, metric_line, opened, painted, until, until_painted
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_shows_what_the_files_say(tmp_path: Path, size: tuple[int, int]) -> None:
+    make_run(tmp_path / "home", "good")
+    async with opened(tmp_path / "home", size) as pilot:
+        await until_painted(pilot, "good")
+        await pilot.press("enter")
+        text = await until_painted(pilot, "succeeded", "100 / 100", f"{loss_at(100):.3f}", "1.500")
+        assert "○" in text and "┤" in text
+        assert any(0x2800 < ord(character) < 0x2900 for character in text)
+        if size[0] >= 80:
+            assert "600 MB" in text and "700 MB" in text and "900 MB" in text
+            assert "loading the base" in text and "progress 2" in text and "\x1b" not in text
+
+
+async def test_appended_lines_appear(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "home", "live", "running", steps=10, total=500)
+    lock = fsio.FileLock(run.dir / "lock")
+    assert lock.acquire()
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "live")
+        await pilot.press("enter")
+        await until_painted(pilot, "▶ running", "10 / 500")
+        with fsio.JsonlWriter(run.dir / "metrics.jsonl") as metrics:
+            for step in range(11, 31):
+                metrics.append(metric_line(step, grad_norm=0.123))
+        text = await until_painted(pilot, "30 / 500", "0.123", "ETA 4 min")
+        assert f"{loss_at(30):.3f}" in text
+        assert pilot.app.screen.query_one(LossPlot).raw.xs == list(range(1, 31))
+        with fsio.JsonlWriter(run.dir / "metrics.jsonl") as metrics:
+            metrics.append(metric_line(21, attempt=2))
+        await until_painted(pilot, "21 / 500")
+        assert pilot.app.screen.query_one(LossPlot).raw.xs == list(range(1, 22))
+    lock.release()
+
+
+async def test_failure_is_told_with_its_hint(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "bad", "failed", steps=3, error={"kind": "oom", "message": "out of memory at step 3", "hint": "try qlora"})
+    for size in SIZES:
+        async with opened(tmp_path / "home", size) as pilot:
+            await until_painted(pilot, "bad")
+            await pilot.press("enter")
+            await until_painted(pilot, "✖ out of memory at step 3", "try qlora")
+
+
+async def test_tabs_log_events_samples(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "good")
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "good")
+        await pilot.press("enter")
+        await until_painted(pilot, "loading the base")
+        await pilot.press("right_square_bracket")
+        await until_painted(pilot, "prepared", "320 examples")
+        await pilot.press("right_square_bracket")
+        await until_painted(pilot, "Hi?", "Arr!", "step 100")
+        await pilot.press("left_square_bracket", "left_square_bracket")
+        await until_painted(pilot, "loading the base")
+
+
+async def test_stop_then_resume_a_real_run(tmp_path: Path) -> None:
+    with toys_in(tmp_path / "home") as toys:
+        run = toys.start("toy", steps=5000, pause=0.02)
+        async with opened(tmp_path / "home") as pilot:
+            await until_painted(pilot, "▶ toy")
+            await pilot.press("enter")
+            await until_painted(pilot, "▶ running")
+            await pilot.press("R")
+            await until_painted(pilot, "only a stopped, failed or lost run")
+            await pilot.press("w")
+            await until(pilot, lambda: any(event.kind == "checkpoint" for event in run.events()), what="the checkpoint")
+            assert run.state().state == "running"
+            await pilot.press("s")
+            await until_painted(pilot, "■ stopped", seconds=30)
+            step = run.last_metrics()["step"]
+            await pilot.press("R")
+            await until_painted(pilot, "▶ running", seconds=30)
+            await until(pilot, lambda: run.last_metrics()["step"] > step + 5, what="steps after resuming")
+            await pilot.press("K")
+            await until_painted(pilot, "End toy now?")
+            await pilot.press("j", "enter")
+            await until(pilot, lambda: not run.state().state == "running", seconds=30)
+
+
+async def test_run_again_keeps_the_settings(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "good")
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "good")
+        await pilot.press("enter")
+        await until_painted(pilot, "succeeded")
+        await pilot.press("n")
+        await until_painted(pilot, "● r", "was 16", "pirate (built in)")
+
+
+async def test_a_run_that_is_not_there_is_an_error_dialog(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home") as pilot:
+        await pilot.app.push_screen(RunScreen("01ABC"))
+        await until_painted(pilot, "no run '01ABC'", "not found")
+        await pilot.press("escape", "escape")
+        await until_painted(pilot, "Nothing has run yet")
+
+
+def test_log_lines_are_plain() -> None:
+    assert plain("\x1b[1;31mred\x1b[0m \x1b]0;title\x07x\x08") == "red x"
+    assert plain("10 %\r20 %\r") == "20 %"
+
+
+def test_facts_know_nothing_at_first() -> None:
+    facts = RunFacts()
+    assert facts.step == 0 and facts.seconds_left is None and facts.best_evaluation is None
+
+
+async def test_other_kinds_of_runs_show_progress(tmp_path: Path) -> None:
+    from finetui.core.paths import Home
+    from finetui.core.runs.spec import Event, MergeRequest
+    from finetui.core.runs.store import RunStore
+
+    request = MergeRequest(model="m", model_path="/m", base_model_name_or_path="m", adapter="/a", output="/out")
+    run = RunStore(Home(tmp_path / "home").create()).create("merge", "merge-a", request)
+    with fsio.JsonlWriter(run.dir / "events.jsonl") as events:
+        events.append(Event(seq=1, time=1.7e9, kind="progress", message="3 of 4 tensors", data={"done": 3, "total": 4, "unit": "tensors"}))
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "merge-a", "queued")
+        await pilot.press("enter")
+        text = await until_painted(pilot, "merge-a", "75 %", "3 of 4 tensors", "/out")
+        assert "waiting for the first step" not in text
+        assert "only training can be repeated" not in painted(pilot.app)
