@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from .. import registry
 from ..api import DataError, Encoded
 from ..data.shaping import examples
+from ..planner.reading import read_model
 from ..runs.job import Job, Stopped, run_job
 from ..runs.spec import EvaluateRequest
 from .batches import Batch, collate
@@ -131,7 +132,7 @@ def _encode(engine: Engine, request: EvaluateRequest) -> list[Encoded]:
         dataset.examples,
         ChatRenderer(engine.tokenizer),
         registry.load("objectives", dataset.objective),
-        max_length=request.max_length,
+        max_length=min(request.max_length, read_model(engine.path).max_length),
         completion_only=request.completion_only_loss,
         system_prompt=request.system_prompt,
     ).encoded

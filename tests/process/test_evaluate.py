@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from finetui.core.api import Encoded
 from finetui.core.errors import DataError
+from finetui.core.paths import find_home
+from finetui.core.runs.job import Job, Stopped
 from finetui.core.runs.spec import EvaluateRequest
+from finetui.core.runs.store import RunStore
 from finetui.core.worker.engine import Engine
-from finetui.core.worker.evaluate import evaluate
+from finetui.core.worker.evaluate import evaluate, main
 from support.adapters import lora, make_adapter, make_full
 from support.models import FAMILIES, tiny_model
 from support.workerjobs import run_in_foreground, succeed
@@ -142,6 +146,25 @@ def test_the_job_evaluates_base_and_adapters_on_one_loaded_base(tmp_path: Path) 
         assert row["tokens"] == sum(label != -100 for one in encoded for label in one.labels[1:])
 
 
+def evaluate_here(base: Path, data: Path, **more: Any) -> dict[str, Any]:
+    """The job in this process."""
+    run = RunStore(find_home().create()).create("evaluate", "e", msgspec.to_builtins(request(base, data, [], **more)))
+    job = Job(run.dir)
+    try:
+        return main(job)
+    finally:
+        job.close()
+
+
+def test_rows_longer_than_the_models_context_are_cut_to_it(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base", "gpt2")  # with learned positions, of which there are 512
+    data = tmp_path / "eval.jsonl"
+    data.write_text(json.dumps({"prompt": "Count", "response": "one two three " * 200}) + "\n")
+    [row] = evaluate_here(base, data, max_length=1024)["rows"]
+    assert 400 < row["tokens"] < 512
+    assert math.isfinite(row["loss"])
+
+
 def test_malformed_rows_fail_with_file_and_line(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base", "qwen2")
     data = tmp_path / "eval.jsonl"
@@ -153,16 +176,10 @@ def test_malformed_rows_fail_with_file_and_line(tmp_path: Path) -> None:
 
 
 def test_a_stop_keeps_the_rows_that_are_done(tmp_path: Path) -> None:
-    import msgspec
-    from finetui.core.paths import Home
-    from finetui.core.runs.job import Job, Stopped
-    from finetui.core.runs.store import RunStore
-    from finetui.core.worker.evaluate import main
-
     base = tiny_model(tmp_path / "base", "llama")
     data = tmp_path / "eval.jsonl"
     data.write_text(json.dumps(ROWS[0]) + "\n")
-    run = RunStore(Home(tmp_path / "home").create()).create("evaluate", "e", msgspec.to_builtins(request(base, data, [])))
+    run = RunStore(find_home().create()).create("evaluate", "e", msgspec.to_builtins(request(base, data, [])))
     (run.dir / "control").mkdir(exist_ok=True)
     (run.dir / "control" / "stop").write_text("")
     with pytest.raises(Stopped) as stopped:

@@ -155,6 +155,19 @@ def test_a_worker_that_dies_is_reported_with_its_last_words(base: Path, tmp_path
     session.close()
 
 
+def test_a_worker_that_does_not_react_is_killed(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetui.core.session._DRAIN_SECONDS", 0.5)
+    with WorkerSession(gpus="none") as session:
+        session.call("load", model_path=str(base))
+        stream = session.stream("generate", prompt="Tell me a long story", max_new_tokens=400)
+        next(stream)
+        os.kill(session.pid, signal.SIGSTOP)
+        stream.close()  # type: ignore[attr-defined]
+        assert wait_until_gone(session.pid)
+        with pytest.raises(WorkFailed, match="SIGKILL"):
+            session.call("status")
+
+
 def test_bad_models_are_refused_by_name(base: Path, tmp_path: Path) -> None:
     import shutil
 
