@@ -29,7 +29,7 @@ CUDA_CONTEXT = 500_000_000
 CPU_BASELINE = 110_000_000
 """Growth of a CPU trainer's anonymous memory that no tensor explains: threads, oneDNN's scratch space, tokenizer and data."""
 
-_HEAP_ACTIVATIONS, _HEAP_LOGITS, _HEAP_QUANTISED = 0.2, 1.0, 2.0
+_HEAP_ACTIVATIONS, _HEAP_LOGITS, _HEAP_QUANTISED = 0.1, 1.0, 2.0
 """What a CPU trainer's heap holds beyond its live tensors, measured: of activations, of logits (few very large blocks whose
 size changes with every batch, so that freed ones do not fit the next), and bytes a quantised parameter (every use expands a
 weight). The heap is never given back while a run lasts, on purpose: page faults cost more."""
