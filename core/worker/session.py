@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from ..api import Turn
-from ..errors import FineTUIError, UsageError, WorkFailed
+from ..errors import FineTUIError, OutOfMemory, UsageError, WorkFailed
 from ..runs.failure import describe_error
 
 Emit = Callable[[dict[str, Any]], None]
@@ -162,7 +162,9 @@ def answer(operations: Operations, channel: Channel, request: Request) -> None:
 
 
 def _without_run(known: FineTUIError) -> FineTUIError:
-    """`describe_error` speaks of a run's console.log, which a session does not have."""
+    """`describe_error` speaks of runs, their consoles and their options; here is a session."""
+    if isinstance(known, OutOfMemory):
+        return OutOfMemory(known.message, "remove adapters, shorten the conversation, or start again with --gpus none")
     return WorkFailed(known.message) if type(known) is WorkFailed else known
 
 
