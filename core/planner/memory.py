@@ -34,7 +34,7 @@ _HEAP_ACTIVATIONS, _HEAP_LOGITS, _HEAP_QUANTISED = 0.1, 1.0, 2.0
 size changes with every batch, so that freed ones do not fit the next), and bytes a quantised parameter (every use expands a
 weight). The heap is never given back while a run lasts, on purpose: page faults cost more."""
 
-CPU_SPREAD = (0.85, 1.25)
+CPU_SPREAD = (0.75, 1.25)
 """Peaks measured on CPUs over the estimate, from least to most (docs/design/planner.md)."""
 
 _ADAM_BYTES = 8
