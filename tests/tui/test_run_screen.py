@@ -92,7 +92,7 @@ async def test_stop_then_resume_a_real_run(tmp_path: Path) -> None:
             await pilot.press("K")
             await until_painted(pilot, "End toy now?")
             await pilot.press("j", "enter")
-            await until(pilot, lambda: not run.state().state == "running", seconds=30)
+            await until(pilot, lambda: run.state().state != "running", seconds=30)
 
 
 async def test_run_again_keeps_the_settings(tmp_path: Path) -> None:

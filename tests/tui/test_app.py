@@ -1,0 +1,169 @@
+"""The app as a process: what it imports, what it writes when idle, how it ends, and what it does with errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from finetui.core.errors import DiskError
+from finetui.core.paths import Home
+from finetui.tui.screens.home import HomeScreen
+from support.terminal import Terminal
+from support.tui import make_run, opened, painted, until, until_painted
+
+HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate", "bitsandbytes")
+
+PAINT_EVERYTHING = """
+import asyncio, sys
+from pathlib import Path
+from finetui.core.config import Settings
+from finetui.core.paths import Home
+from finetui.tui.app import FineTuiApp
+
+async def main():
+    app = FineTuiApp(Home(Path(sys.argv[1])).create(), Settings())
+    async with app.run_test(size=(100, 30)) as pilot:
+        for key in ("2", "4", "1", "n", "question_mark", "escape", "escape"):
+            await pilot.press(key)
+            await pilot.pause(0.5)
+    print([name for name in %r if name in sys.modules])
+
+asyncio.run(main())
+"""
+
+
+def test_painting_imports_no_torch(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PAINT_EVERYTHING % (HEAVY,), str(tmp_path / "home")], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_starting_imports_nothing_that_can_wait() -> None:
+    code = "import sys, finetui.tui.app, finetui.tui.screens.home; print([n for n in sys.argv[1:] if n in sys.modules])"
+    waits = [*HEAVY, "pyarrow", "huggingface_hub", "pynvml", "numpy", "safetensors", "sqlite3", "jinja2", "markdown_it"]
+    done = subprocess.run([sys.executable, "-c", code, *waits], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_idle_screen_writes_nothing_and_quits_clean(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "good")
+    with Terminal("--home", str(tmp_path / "home")) as terminal:
+        terminal.until("good", "succeeded", "Devices")
+        terminal.read(2.0)
+        assert terminal.read(3.0) == 0
+        terminal.press("\r")
+        terminal.until("train loss")
+        terminal.read(2.0)
+        assert terminal.read(2.0) == 0
+        terminal.press("q")
+        assert terminal.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("term", ["screen", "linux", "xterm-256color", "vt100"])
+def test_terminals(tmp_path: Path, term: str) -> None:
+    with Terminal(
+        "--home", str(tmp_path / "home"), columns=80, rows=24, environment={"TERM": term, "COLORTERM": "", "LC_ALL": "C"}
+    ) as terminal:
+        terminal.until("FineTUI", "Nothing has run yet", "? Help")
+        terminal.press("q")
+        assert terminal.process.wait(10) == 0
+
+
+async def test_errors_of_core_become_a_dialog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from finetui.tui import backend
+
+    def full(*_: object) -> None:
+        raise DiskError("/home/x: No space left on device", "free some space")
+
+    monkeypatch.setattr(backend, "read_catalog", full)
+    async with opened(tmp_path / "home") as pilot:
+        await pilot.press("2")
+        await until_painted(pilot, "✖ disk", "No space left on device", "free some space")
+        await pilot.press("y")
+        assert pilot.app.clipboard == "error: /home/x: No space left on device\nhint: free some space"
+        await pilot.press("escape", "1")
+        await until_painted(pilot, "Nothing has run yet")
+
+
+async def test_surprises_in_threads_are_logged_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from finetui.tui import backend
+
+    monkeypatch.setattr(backend, "read_catalog", lambda *_: 1 / 0)
+    async with opened(tmp_path / "home") as pilot:
+        await pilot.press("2")
+        await until_painted(pilot, "something unexpected happened", "division by zero", "finetui.log")
+        assert "ZeroDivisionError" in (tmp_path / "home" / "finetui.log").read_text()
+
+
+CRASH = """
+import sys
+from pathlib import Path
+from finetui.core.config import Settings
+from finetui.core.paths import Home
+from finetui.tui import app
+from finetui.tui.screens.home import HomeScreen
+
+def broken(self):
+    raise RuntimeError("a mistake of ours")
+
+HomeScreen.do_copy = broken
+HomeScreen.why_not = lambda self, name: ""
+sys.exit(app.run_app(Home(Path(sys.argv[1])), Settings()))
+"""
+
+
+def test_surprises_in_handlers_end_with_a_sentence(tmp_path: Path) -> None:
+    script = tmp_path / "crash.py"
+    script.write_text(CRASH)
+    with Terminal("--home", str(tmp_path / "home"), program=[sys.executable, str(script), str(tmp_path / "home")]) as terminal:
+        terminal.until("Nothing has run yet")
+        terminal.press("y")
+        terminal.until("error: the screen met an unexpected error", "a mistake of ours", "finetui.log")
+        assert terminal.process.wait(10) == 1
+        assert "Traceback" not in terminal.text
+    assert "RuntimeError: a mistake of ours" in (tmp_path / "home" / "finetui.log").read_text()
+
+
+async def test_views_by_number_and_back_again(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "good")
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "good")
+        await pilot.press("enter")
+        await until_painted(pilot, "train loss")
+        await pilot.press("2")
+        await until_painted(pilot, "Models and adapters")
+        await pilot.press("1")
+        await until_painted(pilot, "train loss")
+        await pilot.press("1")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
+        await pilot.press("4")
+        await until_painted(pilot, "Doctor", "torch")
+
+
+async def test_opens_on_a_run_when_asked(tmp_path: Path) -> None:
+    from finetui.core.config import Settings
+    from finetui.tui.app import FineTuiApp
+
+    run = make_run(tmp_path / "home", "good")
+    app = FineTuiApp(Home(tmp_path / "home"), Settings(), open_run=run.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until_painted(pilot, "good", "train loss", "succeeded")
+
+
+async def test_themes_and_resizing(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "good")
+    async with opened(tmp_path / "home", theme="finetui-light") as pilot:
+        await until_painted(pilot, "good")
+        assert pilot.app.theme == "finetui-light"
+        await pilot.press("T")
+        assert pilot.app.theme == "finetui-16"
+        await pilot.press("enter")
+        for size in ((60, 20), (200, 60), (40, 12), (80, 24)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause(0.2)
+            assert painted(pilot.app)  # type: ignore[arg-type]
+        await until_painted(pilot, "speed", "memory")
