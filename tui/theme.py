@@ -28,12 +28,21 @@ LIGHT = Theme(
     warning="#8a5a00", error="#b3261e", success="#2f6f2a",
     variables=_variables(muted="#5d6570", faint="#8e959e", rule="#c9ccd0", chosen="#e3e6e4"),
 )  # fmt: skip
+_ANSI_NAMES = {
+    "ansi-background": "ansi_black", "ansi-foreground": "ansi_white", "border-blurred": "ansi_black",
+    "block-cursor-foreground": "ansi_black", "block-cursor-background": "ansi_white",
+    "input-cursor-background": "ansi_white", "input-cursor-foreground": "ansi_black",
+    "input-selection-background": "ansi_bright_blue", "input-selection-foreground": "ansi_black",
+    "screen-selection-background": "ansi_bright_blue", "screen-selection-foreground": "ansi_black",
+}  # fmt: skip
+"""What Textual's stylesheet asks of a theme that uses the terminal's own colours."""
+
 SIXTEEN = Theme(
     name="finetui-16", dark=True, ansi=True,
-    primary="ansi_cyan", secondary="ansi_cyan", accent="ansi_cyan",
+    primary="ansi_cyan", secondary="ansi_cyan", accent="ansi_cyan", boost="ansi_default",
     foreground="ansi_default", background="ansi_default", surface="ansi_default", panel="ansi_default",
     warning="ansi_yellow", error="ansi_red", success="ansi_green",
-    variables=_variables(muted="ansi_white", faint="ansi_bright_black", rule="ansi_bright_black", chosen="ansi_bright_black"),
+    variables={**_variables(muted="ansi_white", faint="ansi_bright_black", rule="ansi_bright_black", chosen="ansi_bright_black"), **_ANSI_NAMES},
 )  # fmt: skip
 
 THEMES = (DARK, LIGHT, SIXTEEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -34,7 +35,6 @@ class Working(Acting):
 
     if TYPE_CHECKING:
         app: FineTuiApp  # type: ignore[assignment]
-        run_worker: Callable[..., Any]
         post_message: Callable[[Message], bool]
 
     def work(
@@ -46,6 +46,8 @@ class Working(Acting):
         group: str = "",
     ) -> None:
         """Call ``function`` in a thread and then ``receive`` with its value, here.
+
+        The thread is a daemon: leaving the app waits for nothing (a model being loaded, a slow disk).
 
         Args:
             failed: receives an error instead of the error dialog.
@@ -71,7 +73,7 @@ class Working(Acting):
             if not group or tokens.get(group) is token:
                 receive(value)
 
-        self.run_worker(body, thread=True, exit_on_error=False)
+        threading.Thread(target=body, daemon=True).start()
 
     def on_done(self, message: Done) -> None:
         """On the screen's side of a thread."""
