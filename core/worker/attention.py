@@ -55,6 +55,8 @@ def per_document_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None or kwargs.get("position_bias") is not None:
         raise NotImplementedError("attention with soft caps, sinks or position biases is not computed per document")
+    if torch.is_autocast_enabled(query.device.type):
+        query, key, value = (tensor.to(torch.get_autocast_dtype(query.device.type)) for tensor in (query, key, value))
     parts = []
     for q, k, v in zip(query.split(document_lengths, 2), key.split(document_lengths, 2), value.split(document_lengths, 2)):
         length = q.shape[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -16,23 +16,30 @@ from .precision import Precision
 
 @cache
 def _keeps_positions(architecture: type) -> bool:
-    """Whether the architecture can compute its output head at chosen positions only."""
     return "logits_to_keep" in inspect.signature(architecture.forward).parameters  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def summed_loss(model: Any, batch: Batch) -> torch.Tensor:
-    """Cross-entropy in float32, summed over the batch's loss tokens: a scalar."""
+def takes_positions_to_keep(model: Any) -> bool:
+    """Whether the architecture can compute its output head at chosen positions only."""
+    return _keeps_positions(type(base_of(model)))
+
+
+def model_arguments(batch: Batch) -> dict[str, Any]:
+    """What the model is called with for a batch."""
     arguments: dict[str, Any] = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
     if batch.attention_mask is not None:
         arguments["attention_mask"] = batch.attention_mask
     if batch.document_lengths is not None:
         arguments["document_lengths"] = batch.document_lengths
-    selective = _keeps_positions(type(base_of(model)))
-    if selective:
-        arguments["logits_to_keep"] = batch.predicts
-    logits = model(**arguments).logits
-    if not selective:
-        logits = logits[batch.predicts]
+    return arguments
+
+
+def summed_loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Cross-entropy in float32, summed over the batch's loss tokens: a scalar."""
+    if takes_positions_to_keep(model):
+        logits = model(**model_arguments(batch), logits_to_keep=batch.predicts).logits
+    else:
+        logits = model(**model_arguments(batch)).logits[batch.predicts]
     return cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), batch.targets, reduction="sum")
 
 
@@ -42,14 +49,14 @@ def base_of(model: Any) -> Any:
 
 
 @torch.no_grad()
-def mean_loss(model: Any, batches: Iterable[Batch], precision: Precision) -> tuple[float, int]:
+def mean_loss(model: Any, loss: Callable[[Batch], torch.Tensor], batches: Iterable[Batch], precision: Precision) -> tuple[float, int]:
     """The loss per loss token over all batches, and how many there are; the model is left as it was."""
     training = model.training
     model.eval()
     total, count = 0.0, 0
     for batch in batches:
         with precision.autocast():
-            total += float(summed_loss(model, batch))
+            total += float(loss(batch))
         count += len(batch.targets)
     model.train(training)
     return total / count, count

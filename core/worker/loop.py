@@ -15,7 +15,8 @@ from ..training import TrainingOptions
 from .batches import Batch, Schedule, collate, in_batches
 from .checkpoints import Checkpoints, Progress
 from .corpus import Corpus
-from .forward import mean_loss, summed_loss
+from .forward import mean_loss
+from .losses import LossFunction
 from .memory import MemoryMeter
 from .precision import Precision
 from .sampling import answers
@@ -57,6 +58,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.scaler = self.precision.scaler()
+        self.loss_function = LossFunction(self.model, self.precision)
         self.first_step = 0
         self.saved_step: int | None = None
         self.session_tokens = 0
@@ -121,7 +123,7 @@ class Loop:
     def backward(self, batch: Batch, loss_tokens: int) -> float:
         """Forward and backward of one batch; returns its summed loss."""
         with self.precision.autocast():
-            loss = summed_loss(self.model, batch)
+            loss = self.loss_function(batch)
         self.meter.sample()
         self.scaler.scale(loss / loss_tokens).backward()
         self.meter.sample()
@@ -200,7 +202,7 @@ class Loop:
             pad_id = self.corpus.renderer.tokenizer.pad_token_id or 0
             size = self.options.per_device_eval_batch_size
             batches = in_batches(self.corpus.evaluation, size, packed=self.packed, pad_id=pad_id, device=self.device)
-            loss, tokens = mean_loss(self.model, batches, self.precision)
+            loss, tokens = mean_loss(self.model, self.loss_function, batches, self.precision)
             perplexity = math.exp(min(loss, 700.0))
             progress.evaluation = {"step": progress.step, "loss": loss, "perplexity": perplexity, "tokens": tokens}
             if progress.best_loss is None or loss < progress.best_loss:

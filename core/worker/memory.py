@@ -10,19 +10,22 @@ import torch
 _STATUS = Path("/proc/self/status")
 
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """Parameters of glibc's ``mallopt``."""
+
+_LARGEST_KEPT = 32 * 2**20
+"""glibc's own limit: larger blocks are always returned to the system."""
 
 
 def keep_freed_memory() -> None:
     """Let the C library keep what is freed for the next step, instead of returning it to the system and faulting it in anew.
 
-    Steps allocate and free the same large tensors over and over; on the CPU the page faults cost more than the arithmetic on
+    Steps allocate and free the same tensors over and over; on the CPU the page faults can cost as much as the arithmetic on
     them. Does nothing where the C library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_MMAP_MAX, 0)
+        mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_TOP_PAD, 64 * 2**20)
 
