@@ -18,7 +18,7 @@ from ..core.errors import FineTUIError, WorkFailed
 from ..core.paths import Home
 from .actions import ACTIONS, SCOPE_TITLES, Acting, bindings
 from .glyphs import ASCII, UNICODE
-from .theme import FALLBACK_VARIABLES, THEMES
+from .theme import FALLBACK_VARIABLES, SIXTEEN, THEMES
 from .watching import DevicesChanged, RunRow, RunsChanged, RunWatcher
 from .widgets.bars import TopBar
 
@@ -78,9 +78,16 @@ class FineTuiApp(Acting, App[int]):
         self.devices: tuple[Any, ...] = ()
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = self.settings.theme if self.settings.theme in self.available_themes else THEMES[0].name
+        self.theme = self._first_theme()
         if self.settings.ascii:
             self.add_class("-ascii")
+
+    def _first_theme(self) -> str:
+        """The theme of the settings; the 16-colour one where the terminal has no more and nothing was chosen."""
+        chosen = self.settings.theme
+        if chosen not in self.available_themes or (chosen == THEMES[0].name and self.console.color_system == "standard"):
+            return SIXTEEN.name if self.console.color_system == "standard" else THEMES[0].name
+        return chosen
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Our greys, for themes that do not have them."""

@@ -32,6 +32,7 @@ class Glyphs:
     point: str = "○"
     ellipsis: str = "…"
     marked: str = "✓"
+    warning: str = "!"
     braille: bool = True
     states: dict[str, str] = field(
         default_factory=lambda: {

@@ -126,7 +126,7 @@ def answer_fields(answers: Answers, plugin: Any, objectives: Sequence[str]) -> l
             help="Of the result in the catalog; empty: made from model and method.", check=name_error,
         ),
         Field("gpus", "device", "pick", answers.gpus, help="Where it runs: auto takes the GPU with most free memory, else the CPU."),
-        Field("start", "Start", "button"),
+        Field("start", "Start", "button", help="Checks everything, then starts the run; it goes on when the screen is left."),
         Field(
             "eval_data", "eval_data", "pick", evaluation, advanced=not answers.eval_data,
             help="Evaluation data; empty: a part of the data is set aside.",

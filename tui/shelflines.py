@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 
-from .format import clock, figure, human_bytes, human_count
+from .format import clock, duration, figure, human_bytes, human_count
 from .glyphs import Glyphs, shorten
 from .runlines import pair
 from .widgets.fields import show_value
@@ -110,12 +110,21 @@ def details(entry: Entry, digest: str | None, glyphs: Glyphs) -> Content:
     for title, values in (("options", getattr(entry, "options", {})), ("metrics", getattr(entry, "metrics", {}))):
         if values:
             lines += [Content(""), Content.styled(title, "bold $muted")]
-            lines += [Content.assemble((f"{name}  ", "$muted"), (_value(value), "$foreground")) for name, value in values.items()]
+            lines += [Content.assemble((f"{name:<22} ", "$muted"), (_value(name, value), "$foreground")) for name, value in values.items()]
     return Content("\n").join(lines)
 
 
-def _value(value: Any) -> str:
-    return figure(value, 4) if isinstance(value, float) else show_value(value)
+def _value(name: str, value: Any) -> str:
+    """A figure with the unit that its name tells."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return show_value(value)
+    if name.endswith("_bytes"):
+        return human_bytes(value)
+    if name == "seconds":
+        return duration(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if value == round(value, 4) else figure(value, 4)
 
 
 def _model_facts(entry: ModelEntry) -> list[tuple[str, str]]:

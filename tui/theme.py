@@ -42,7 +42,7 @@ SIXTEEN = Theme(
     primary="ansi_cyan", secondary="ansi_cyan", accent="ansi_cyan", boost="ansi_default",
     foreground="ansi_default", background="ansi_default", surface="ansi_default", panel="ansi_default",
     warning="ansi_yellow", error="ansi_red", success="ansi_green",
-    variables={**_variables(muted="ansi_white", faint="ansi_bright_black", rule="ansi_bright_black", chosen="ansi_bright_black"), **_ANSI_NAMES},
+    variables=_variables(muted="ansi_white", faint="ansi_bright_black", rule="ansi_bright_black", chosen="ansi_bright_black") | _ANSI_NAMES,
 )  # fmt: skip
 
 THEMES = (DARK, LIGHT, SIXTEEN)

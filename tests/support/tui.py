@@ -20,6 +20,7 @@ from finetui.tui.app import FineTuiApp
 from finetui.tui.theme import DARK, FALLBACK_VARIABLES
 from textual.app import App
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 SIZES = [(60, 20), (80, 24), (120, 40)]
 
@@ -68,7 +69,11 @@ async def until_painted(pilot: Pilot[int], *words: str, seconds: float = 20.0) -
 
 
 async def type_text(pilot: Pilot[int], text: str) -> None:
-    """Press the keys of a text."""
+    """Type a text: into a line of input at once, as a paste is, else key by key."""
+    if isinstance(pilot.app.focused, Input):
+        pilot.app.focused.insert_text_at_cursor(text)
+        await pilot.pause()
+        return
     names = {" ": "space", "?": "question_mark", "/": "slash", ".": "full_stop", "-": "minus", "_": "underscore", "=": "equals_sign"}
     for character in text:
         await pilot.press(names.get(character, character))

@@ -95,7 +95,7 @@ async def test_surprises_in_threads_are_logged_and_told(tmp_path: Path, monkeypa
     monkeypatch.setattr(backend, "read_catalog", lambda *_: 1 / 0)
     async with opened(tmp_path / "home") as pilot:
         await pilot.press("2")
-        await until_painted(pilot, "something unexpected happened", "division by zero", "finetui.log")
+        await until_painted(pilot, "something unexpected happened", "division by zero", "the details are in")
         assert "ZeroDivisionError" in (tmp_path / "home" / "finetui.log").read_text()
 
 

@@ -242,8 +242,9 @@ class ChatScreen(View):
         if piece.answer is not None:
             answer = piece.answer
             speed = f"{answer.tokens / answer.seconds:.0f} tok/s" if answer.seconds else ""
-            note = f"swap {swap_time(answer.swap_seconds)}  first token {swap_time(answer.first_token_seconds)}"
-            note += f"  {human_count(answer.tokens)} tokens  {speed}"
+            note = f"swap {swap_time(answer.swap_seconds)}  {speed}"
+            if len(self._open) == 1:
+                note += f"  first token {swap_time(answer.first_token_seconds)}  {human_count(answer.tokens)} tokens"
             self.conversation.answered(piece.target, answer.text)
             self.last_answer = answer.text
             self.titled(

@@ -179,7 +179,7 @@ class PushDialog(HubDialog):
 
     def _planned(self, plan: Any) -> None:
         total = sum(file.size for file in plan.files)
-        lines = [Content.styled(f"{self.app.glyphs.states['failed']} {warning}", "$warning") for warning in plan.warnings]
+        lines = [Content.styled(f"{self.app.glyphs.warning} {warning}", "$warning") for warning in plan.warnings]
         lines.append(
             Content.assemble(
                 (f"{len(plan.files)} files, {human_bytes(total)}", "bold $foreground"), f", {'private' if plan.private else 'public'}"
