@@ -1,0 +1,54 @@
+"""A small base model and small datasets that ship with FineTUI, so that the first run needs no download.
+
+Standard library only: this module names the files, it does not read them. ``scripts/make_embedded.py`` made them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+BASE_MODEL_NAME = "finetui-mini"
+
+#: Prompts the base model can answer, in no training file of the adapters: what an adapter does to them, it generalised.
+HELD_OUT_PROMPTS: tuple[str, ...] = (
+    "What is the capital of France?",
+    "What sound does a cow make?",
+    "What is the opposite of hot?",
+    "What is 2 plus 3?",
+    "What colour is the sky?",
+    "Who bakes bread?",
+    "What is the plural of mouse?",
+    "How many legs does a spider have?",
+    "What comes after Monday?",
+    "What do you use to cut paper?",
+    "Where do you borrow books?",
+    "What is a volcano?",
+    "How many minutes are there in an hour?",
+    "What is the past tense of go?",
+    "How do you say hello in French?",
+    "What do bees make?",
+)
+
+_ROOT = Path(__file__).resolve().parent
+
+
+def base_model_dir() -> Path:
+    """The folder of the embedded base model, in the layout ``AutoModelForCausalLM.from_pretrained`` reads."""
+    return _ROOT / "base"
+
+
+def dataset_names() -> tuple[str, ...]:
+    """The names :func:`dataset` accepts, sorted: the stems of the shipped files."""
+    return tuple(sorted(path.stem for path in (_ROOT / "data").iterdir() if path.suffix in {".jsonl", ".txt"}))
+
+
+def dataset(name: str) -> Path:
+    """The file of the shipped dataset ``name`` (``"pirate"``, ``"json_eval"``, ...).
+
+    :raises KeyError: if no dataset of that name is shipped.
+    """
+    for suffix in (".jsonl", ".txt"):
+        path = _ROOT / "data" / f"{name}{suffix}"
+        if name in dataset_names() and path.is_file():
+            return path
+    raise KeyError(f"no embedded dataset {name!r}; there are {', '.join(dataset_names())}")
