@@ -20,7 +20,7 @@ COMMANDS: dict[str, list[str]] = {
     "finetui runs list": ["-m", "finetui", "runs", "list"],
     "finetui models list": ["-m", "finetui", "models", "list"],
     "finetui plan (every method)": ["-m", "finetui", "plan", "--model", "finetui-mini"],
-    "import textual app": ["-c", "from textual.app import App; from textual.widgets import DataTable, Header, Footer; DataTable, Header, Footer"],
+    "import textual app": ["-c", "from textual.app import App; from textual.widgets import DataTable, Footer; DataTable, Footer"],
     "import transformers.AutoTokenizer": ["-c", "from transformers import AutoTokenizer"],
     "import peft": ["-c", "import peft"],
 }  # fmt: skip

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
+from .environment import COMPUTE_ENVIRONMENT
 from .errors import FineTUIError, WorkFailed, error_from_dict
 from .fsio import disk_errors
 
@@ -57,7 +58,7 @@ class WorkerSession:
             stderr=self._log,
             bufsize=0,
             process_group=0,  # Ctrl-C in the terminal is for this process, which then cancels
-            env={**os.environ, **_device_environment(gpus), "HF_HUB_OFFLINE": "1", **(environment or {})},
+            env={**COMPUTE_ENVIRONMENT, **os.environ, **_device_environment(gpus), "HF_HUB_OFFLINE": "1", **(environment or {})},
         )
 
     @property

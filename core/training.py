@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .options import option
@@ -42,3 +42,8 @@ class TrainingOptions:
     save_total_limit: int = option(2, "Checkpoints kept besides the best.", minimum=1, group="Checkpoints", advanced=True)
     completion_only_loss: bool = option(True, "Learn from the answers only, not from the prompts.", group="Data")
     system_prompt: str = option("", "System message put before every example that has none.", group="Data")
+
+
+def within_context(options: TrainingOptions, positions: int) -> TrainingOptions:
+    """``options`` with ``max_length`` cut to what the model has positions for; every room that cuts examples comes through here."""
+    return options if options.max_length <= positions else replace(options, max_length=positions)

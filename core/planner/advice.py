@@ -15,7 +15,7 @@ from ..devices import Device, select
 from ..errors import DoesNotFit, Incompatible
 from ..modelspec import ModelSpec
 from ..options import parse
-from ..training import TrainingOptions
+from ..training import TrainingOptions, within_context
 from .memory import Plan, devices_needed, estimate, human_bytes, spread
 from .precision import choose
 from .reading import read_model
@@ -77,8 +77,8 @@ def make_plan(
     """
     plugin: Method = registry.load("methods", method)
     options = parse(plugin.options, method_options, owner=f"method '{method}'")
-    training: TrainingOptions = parse(TrainingOptions, training_options, owner="training")
     model = read_model(model_folder)
+    training = within_context(parse(TrainingOptions, training_options, owner="training"), model.max_length)
     refusal = plugin.refusal(model, task, options)
     if refusal:
         raise Incompatible(refusal, "`finetui methods list` shows the others")
@@ -99,8 +99,8 @@ def rank_methods(
 ) -> list[Plan]:
     """A plan of every installed method that accepts the model, with its default options: those that fit first, and among
     them the one that trains most parameters."""
-    training: TrainingOptions = parse(TrainingOptions, training_options, owner="training")
     model = read_model(model_folder)
+    training = within_context(parse(TrainingOptions, training_options, owner="training"), model.max_length)
     plans = []
     for plugin in registry.load_all("methods").values():
         options = plugin.options()

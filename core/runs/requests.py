@@ -12,16 +12,18 @@ from typing import Any
 import msgspec
 
 from .. import registry
-from ..api import Method, Task
+from ..api import Example, Method, Task
 from ..catalog.catalog import Catalog
 from ..catalog.entries import ModelEntry
-from ..data.shaping import examples
-from ..devices import select
-from ..errors import DoesNotFit, Incompatible, NameTaken, NotFound, Refused, UsageError, closest
+from ..data.shaping import Dataset, examples
+from ..devices import Device, select
+from ..errors import Incompatible, NameTaken, NotFound, Refused, UsageError, closest
 from ..options import describe, parse, to_dict
 from ..paths import Home, check_name
 from ..planner.advice import make_plan, require_fit
+from ..planner.memory import Plan
 from ..planner.reading import read_model
+from ..planner.workload import guess_lengths
 from ..training import TrainingOptions
 from .launch import launch
 from .spec import ACTIVE, EvaluateRequest, HubRequest, MergeRequest, RunKind, TrainRequest
@@ -160,9 +162,9 @@ def train_request(
     require_trainable(entry)
     _method_for(entry, method, task, method_options)
     files, evaluation = existing_files(data), existing_files(eval_data) if eval_data else []
-    for group in (files, evaluation):
-        if group:
-            examples(group, dict(columns or {}), objective, limit=QUICK_ROWS)
+    rows = examples(files, dict(columns or {}), objective, limit=QUICK_ROWS)
+    if evaluation:
+        examples(evaluation, dict(columns or {}), objective, limit=QUICK_ROWS)
     result = _result_name(home, entry, method, name)
     folder = home.models if plugin.artifact == "model" else home.adapters
     return TrainRequest(
@@ -170,23 +172,45 @@ def train_request(
         data=files, eval_data=evaluation, eval_split=eval_split, columns=dict(columns or {}), task=task, objective=objective,
         method=method, method_options=method_options, training_options=training_options, seed=seed, name=result,
         output=str(folder / result), gpus=gpus, executor=executor,
-        planned_memory_bytes=_planned_memory(entry, method, method_options, training_options, task, gpus),
+        planned_memory_bytes=_planned_memory(entry, method, method_options, training_options, task, gpus, rows),
+    )  # fmt: skip
+
+
+def plan_on(
+    device: Device,
+    model: ModelEntry,
+    method: str,
+    method_options: Mapping[str, Any],
+    training_options: Mapping[str, Any],
+    *,
+    task: Task = "causal-lm",
+    rows: Sequence[Example] = (),
+) -> Plan:
+    """The plan of a run on one device, as the launch decides by it: with the lengths of ``rows`` where they are known."""
+    options: TrainingOptions = parse(TrainingOptions, training_options, owner="training")
+    lengths, loss_lengths = guess_lengths(rows, completion_only=options.completion_only_loss)
+    return make_plan(
+        Path(model.path), method, method_options, training_options, task=task, device=device,
+        lengths=lengths or None, loss_lengths=loss_lengths or None,
     )  # fmt: skip
 
 
 def _planned_memory(
-    model: ModelEntry, method: str, method_options: Mapping[str, Any], training_options: Mapping[str, Any], task: Task, gpus: str
+    model: ModelEntry,
+    method: str,
+    method_options: Mapping[str, Any],
+    training_options: Mapping[str, Any],
+    task: Task,
+    gpus: str,
+    rows: Dataset,
 ) -> int:
     """The planned peak in bytes; raises `DoesNotFit` where no device that may be used has so much memory."""
     devices = select(gpus)
-    plans = []
-    for device in devices:
-        plan = make_plan(Path(model.path), method, method_options, training_options, task=task, device=device)
-        plans.append(plan)
-        if plan.fits:
-            return plan.total_bytes
-    require_fit(plans[0], devices[0])
-    raise DoesNotFit(f"{model.name} does not fit")
+    plans = [plan_on(device, model, method, method_options, training_options, task=task, rows=rows.examples) for device in devices]
+    fitting = [plan.total_bytes for plan in plans if plan.fits]
+    if not fitting:
+        require_fit(plans[0], devices[0])
+    return fitting[0]
 
 
 def evaluate_request(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .. import errors, fsio
+from ..environment import JOB_ENVIRONMENT
 from . import identity, records, reserve, verdict
 from .failure import describe_error
 from .ladder import Ladder
@@ -35,13 +36,6 @@ SWEEP_SECONDS = 2.0
 """Time that what a job leaves behind is given to end by itself, and again after SIGTERM."""
 
 _PR_SET_CHILD_SUBREAPER = 36
-
-_JOB_ENVIRONMENT = {
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONFAULTHANDLER": "1",
-    "MALLOC_MMAP_MAX_": "0",  # training frees and takes the same large blocks at every step: keep them (glibc)
-    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
-}
 
 
 class Supervisor:
@@ -121,7 +115,7 @@ class Supervisor:
         if self.lease is None or records.is_requested(self.folder, records.STOP):
             return False
         command = [sys.executable, "-P", "-m", self.spec.module or JOB_MODULES[self.spec.kind], str(self.folder)]
-        environment = {**_JOB_ENVIRONMENT, **os.environ}
+        environment = {**JOB_ENVIRONMENT, **os.environ}
         environment |= {identity.TAG: self.spec.run, "CUDA_VISIBLE_DEVICES": self.lease.visible_devices}
         try:
             self.process = subprocess.Popen(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,7 +15,8 @@ from .. import registry
 from ..api import Encoded
 from ..data.shaping import examples
 from ..options import parse
-from ..training import TrainingOptions
+from ..planner.reading import read_model
+from ..training import TrainingOptions, within_context
 from .encoding import EncodedSet, encode_examples
 from .loading import load_tokenizer
 from .rendering import ChatRenderer
@@ -48,7 +50,7 @@ def preview(
         UsageError: an unknown or ill-typed setting.
     """
     tokenizer = load_tokenizer(model_path)
-    encoded, _ = _encode(tokenizer, data, columns, objective, settings, limit=n)
+    encoded, _ = _encode(Path(model_path), tokenizer, data, columns, objective, settings, limit=n)
     return [_as_row(each, tokenizer) for each in encoded.encoded[:n]]
 
 
@@ -72,7 +74,7 @@ def lengths(
     Raises:
         FineTUIError: as `preview`.
     """
-    encoded, options = _encode(load_tokenizer(model_path), data, columns, objective, settings, limit=limit)
+    encoded, options = _encode(Path(model_path), load_tokenizer(model_path), data, columns, objective, settings, limit=limit)
     counts = [len(each.input_ids) for each in encoded]
     ordered = sorted(counts)
     step = -(-len(counts) // MAX_LISTED)
@@ -94,6 +96,7 @@ def lengths(
 
 
 def _encode(
+    folder: Path,
     tokenizer: Any,
     data: Sequence[str],
     columns: Mapping[str, str] | None,
@@ -102,7 +105,7 @@ def _encode(
     *,
     limit: int | None,
 ) -> tuple[EncodedSet, TrainingOptions]:
-    options = parse(TrainingOptions, settings or {}, owner="training")
+    options = within_context(parse(TrainingOptions, settings or {}, owner="training"), read_model(folder).max_length)
     dataset = examples(data, columns, objective, limit=limit)
     encoded = encode_examples(
         dataset,

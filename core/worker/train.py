@@ -16,7 +16,7 @@ from ..options import parse
 from ..planner.reading import read_model
 from ..runs.job import Job, Stopped, run_job
 from ..runs.spec import TrainRequest
-from ..training import TrainingOptions
+from ..training import TrainingOptions, within_context
 from . import attention
 from .batches import Schedule
 from .checkpoints import Checkpoints
@@ -64,7 +64,9 @@ def main(job: Job) -> dict[str, Any]:
 
 def prepare(job: Job, request: TrainRequest) -> Loop:
     """Everything up to the first step: data, base, method, optimizer, schedule."""
-    options: TrainingOptions = parse(TrainingOptions, request.training_options, owner="training")
+    folder = Path(request.model_path)
+    spec = read_model(folder)
+    options = within_context(parse(TrainingOptions, request.training_options, owner="training"), spec.max_length)
     method: Method = registry.load("methods", request.method)
     method_options = parse(method.options, request.method_options, owner=f"method '{method.name}'")
     device = Accelerator(cpu=request.gpus == "none").device
@@ -73,7 +75,6 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     meter = MemoryMeter(device)
     set_seed(request.seed)
 
-    folder = Path(request.model_path)
     corpus = load_corpus(request, options, load_tokenizer(folder))
     for sentence in corpus.warnings:
         job.event("warning", sentence)
@@ -84,7 +85,7 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     total_steps = schedule.total_steps(options.max_steps, options.num_train_epochs)
     optimizer = build_optimizer(model, method, method_options, options)
     loop = Loop(
-        job=job, model=model, method=method, method_options=method_options, options=options, spec=read_model(folder), corpus=corpus,
+        job=job, model=model, method=method, method_options=method_options, options=options, spec=spec, corpus=corpus,
         precision=precision, device=device, packed=packed, schedule=schedule, total_steps=total_steps, optimizer=optimizer,
         scheduler=build_scheduler(optimizer, options, total_steps), meter=meter,
         checkpoints=Checkpoints(job.checkpoints, options.save_total_limit),
