@@ -145,13 +145,9 @@ def test_does_not_fit(data: Path) -> None:
 
 
 def test_launching_what_cannot_fit_is_refused(base: Path, data: Path) -> None:
-    """A model whose configuration asks for more memory than any machine of today has."""
-    config = json.loads((base / "config.json").read_text())
-    done = refused(
-        *train("--set", "per_device_train_batch_size=4000000", "--set", "max_length=100000", model=base, data=data), code=4, says="fit"
-    )
+    """An adapter of so high a rank that no machine of today holds it; the hint says what would fit."""
+    done = refused(*train("--set", "r=20000000", model=base, data=data), code=4, says="needs about")
     assert json.loads(done.out)["error"]["kind"] == "does_not_fit"
-    assert config["model_type"] == "qwen2"
 
 
 def test_usage_errors_of_the_command_line(tmp_path: Path) -> None:
