@@ -217,6 +217,7 @@ def main() -> None:
     root = Path(options.home or tempfile.mkdtemp(prefix="finetui-")).absolute()
     root.mkdir(parents=True, exist_ok=True)
     os.chdir(root)
+    os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
     asyncio.run(play(root, options.only))
     if not options.home:
         shutil.rmtree(root)

@@ -159,7 +159,8 @@ def bindings(scope: str) -> list[BindingType]:
     made: list[BindingType] = []
     for action in of_scope(scope):
         for key in filter(None, action.keys.split(",")):
-            made.append(Binding(key, f"act('{action.id}')", action.title, show=action.footer, tooltip=action.tooltip, id=action.id))
+            command, always = f"act('{action.id}')", key == "ctrl+q"  # quitting works in dialogs too
+            made.append(Binding(key, command, action.title, action.footer, priority=always, tooltip=action.tooltip, id=action.id))
     return made
 
 

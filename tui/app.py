@@ -222,7 +222,8 @@ class FineTuiApp(Acting, App[int]):
         await self._show_view("doctor")
 
     def do_new_run(self) -> None:
-        self.new_run()
+        if getattr(self.screen, "SCOPE", "") != "new":
+            self.new_run()
 
     async def do_back(self) -> None:
         if len(self.screen_stack) > 1:

@@ -139,6 +139,19 @@ async def test_data_and_its_problems(tmp_path: Path) -> None:
         await until_painted(pilot, "bad.jsonl:2", "1 problem, 1 good row")
 
 
+async def test_the_form_opens_once_and_quitting_works_in_dialogs(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home") as pilot:
+        screen = await new_run(pilot)
+        await pilot.press("n")
+        await pilot.pause()
+        assert pilot.app.screen is screen
+        screen.form.show(screen.form.fields, "model")
+        await pilot.press("enter")
+        await until_painted(pilot, "Base model")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not pilot.app.is_running or pilot.app._exit)
+
+
 async def test_copies_the_command(tmp_path: Path) -> None:
     async with opened(tmp_path / "home") as pilot:
         screen = await new_run(pilot)

@@ -177,7 +177,7 @@ class RunScreen(ArtifactActions, View):
     def _show_lines(self, *, anew: bool = False) -> None:
         log = self.query_one("#log-lines", RichLog)
         lines = self._lines_of_tab()
-        if anew or len(lines) < self._shown or (self.tab == 0 and len(lines) == self.facts.log.maxlen):
+        if anew or not self._shown or len(lines) < self._shown or (self.tab == 0 and len(lines) == self.facts.log.maxlen):
             log.clear()
             self._shown = 0
         for line in lines[self._shown :]:

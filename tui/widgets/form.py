@@ -79,6 +79,7 @@ class Form(ScrollView, Acting, can_focus=True):
         & > .form--changed { color: $accent; }
         & > .form--error { color: $error; }
         & > .form--cursor { background: $chosen; }
+        &:ansi > .form--cursor { background: ansi_default; text-style: reverse; }
         & > .form--edit { color: $foreground; text-style: underline; }
         & > .form--button { color: $accent; text-style: bold; }
     }

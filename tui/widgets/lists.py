@@ -23,6 +23,7 @@ class Lines(Acting, OptionList):
     }
     Lines > .option-list--option-highlighted { background: transparent; color: $foreground; text-style: none; }
     Lines:focus > .option-list--option-highlighted { background: $chosen; color: $foreground; text-style: none; }
+    Lines:ansi:focus > .option-list--option-highlighted { background: ansi_default; text-style: reverse; }
     Lines > .option-list--option-hover { background: transparent; }
     """
 

@@ -119,7 +119,7 @@ class LossPlot(Widget):
             return []
         if window is None:
             return [[("", "")]] * (height // 2) + [[(" " * max(0, width // 2 - 12) + "waiting for the first step", "label")]]
-        marks = ticks(window.y_low, window.y_high, max(2, min(8, (height - 2) * 2 // 5)))
+        marks = ticks(window.y_low, window.y_high, max(3, min(8, (height - 2) * 2 // 5)))
         step = marks[1] - marks[0] if len(marks) > 1 else 1.0
         labels = [tick_label(mark, step) for mark in marks]
         gutter = max((len(label) for label in labels), default=1) + 1
