@@ -3,7 +3,7 @@ so that starting the screen imports none of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,11 @@ from ..core.config import Settings
 from ..core.paths import Home
 
 if TYPE_CHECKING:
+    from ..core.api import Example
     from ..core.catalog.entries import AdapterEntry, ModelEntry
+    from ..core.data.checking import DataReport
     from ..core.doctor import Check
+    from ..core.planner.memory import Plan
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,9 @@ def objective_names() -> list[str]:
     return registry.names("objectives")
 
 
-def method_choices(home: Home, model: str, training: Mapping[str, Any], gpus: str) -> list[tuple[str, str, str]]:
+def method_choices(
+    home: Home, model: str, training: Mapping[str, Any], gpus: str, rows: Sequence[Example] = ()
+) -> list[tuple[str, str, str]]:
     """Every installed method with its title; with a model also its memory, or why it cannot train it. Those that fit come first."""
     from ..core import registry
     from ..core.errors import FineTUIError
@@ -99,7 +104,7 @@ def method_choices(home: Home, model: str, training: Mapping[str, Any], gpus: st
         note, rank = plugin.title, 0
         if model:
             try:
-                plan, _ = price(home, model, name, {}, training, gpus)
+                plan, _ = price(home, model, name, {}, training, gpus, rows)
                 rank = 0 if plan.fits else 1
                 note += f", {human_bytes(plan.total_bytes)}, {'fits' if plan.fits else 'does not fit'}"
             except FineTUIError as refusal:
@@ -109,17 +114,27 @@ def method_choices(home: Home, model: str, training: Mapping[str, Any], gpus: st
 
 
 def price(
-    home: Home, model: str, method_name: str, method_options: Mapping[str, Any], training: Mapping[str, Any], gpus: str
-) -> tuple[Any, str]:
-    """The memory plan on the first device where it fits (else on the roomiest), and that device's name."""
+    home: Home,
+    model: str,
+    method_name: str,
+    method_options: Mapping[str, Any],
+    training: Mapping[str, Any],
+    gpus: str,
+    rows: Sequence[Example] = (),
+) -> tuple[Plan, str]:
+    """The plan that a launch would decide by, on the first device where it fits (else on the first), and that device's name.
+
+    Args:
+        rows: examples whose lengths count; none: all are taken to be as long as allowed.
+    """
     from ..core.catalog.catalog import Catalog
     from ..core.devices import select
-    from ..core.planner.advice import make_plan
+    from ..core.runs.requests import plan_on
 
-    folder = Path(Catalog(home).model(model).path)
-    first: tuple[Any, str] | None = None
+    entry = Catalog(home).model(model)
+    first: tuple[Plan, str] | None = None
     for device in select(gpus):
-        plan = make_plan(folder, method_name, method_options, training, device=device)
+        plan = plan_on(device, entry, method_name, method_options, training, rows=rows)
         found = (plan, "the CPU" if device.kind == "cpu" else f"GPU {device.id}")
         if plan.fits:
             return found
@@ -128,12 +143,15 @@ def price(
     return first
 
 
-def check_data(paths: list[str], columns: Mapping[str, str]) -> Any:
-    """What data files hold and what is wrong with them (`core.data.checking.DataReport`)."""
+def read_data(paths: list[str], columns: Mapping[str, str], objective: str) -> tuple[DataReport, Sequence[Example]]:
+    """What data files hold and what is wrong with them, and their first rows where nothing is."""
     from ..core.data.checking import check
-    from ..core.runs.requests import existing_files
+    from ..core.data.shaping import examples
+    from ..core.runs.requests import QUICK_ROWS, existing_files
 
-    return check(existing_files(paths), columns)
+    files = existing_files(paths)
+    report = check(files, columns)
+    return report, () if report.problem_count else examples(files, columns, objective, limit=QUICK_ROWS).examples
 
 
 def start_training(home: Home, arguments: Mapping[str, Any]) -> str:

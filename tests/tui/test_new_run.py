@@ -24,7 +24,8 @@ async def new_run(pilot: Pilot[int]) -> NewRunScreen:
     await until_painted(pilot, "New run")
     screen = pilot.app.screen
     assert isinstance(screen, NewRunScreen)
-    await until(pilot, lambda: screen.plan is not None, what="the price")
+    await until(pilot, lambda: screen.plan is not None and screen.rows, what="the price with the data's lengths")
+    await pilot.pause(0.3)
     return screen
 
 
@@ -104,7 +105,11 @@ async def test_memory_follows_the_batch_size(tmp_path: Path) -> None:
 async def test_what_does_not_fit_is_refused_with_what_would(tmp_path: Path) -> None:
     async with opened(tmp_path / "home") as pilot:
         screen = await new_run(pilot)
-        screen.form.set("training.per_device_train_batch_size", 100_000)
+        long = tmp_path / "long.jsonl"
+        long.write_text('{"text": "%s"}\n' % ("a very long row " * 250) * 4000)
+        screen.answers.data = [str(long)]
+        screen._read_data()
+        screen.form.set("training.per_device_train_batch_size", 4000)
         text = await until_painted(pilot, "✖ does not fit")
         assert "→" in text
         await pilot.press("ctrl+s")

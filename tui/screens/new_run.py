@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -32,6 +33,11 @@ from ..widgets.price import price_lines
 from .base import View
 from .messages import PickDialog
 
+if TYPE_CHECKING:
+    from ...core.api import Example
+    from ...core.data.checking import DataReport
+    from ...core.planner.memory import Plan
+
 
 class NewRunScreen(View):
     """The form. Whatever is changed, the memory estimate and the command follow."""
@@ -58,7 +64,9 @@ class NewRunScreen(View):
         self.shelf: Shelf | None = None
         self.notes: dict[str, tuple[str, str]] = {}
         """Of pick fields: note and error."""
-        self.plan: Any = None
+        self.plan: Plan | None = None
+        self.rows: Sequence[Example] = ()
+        """The first rows of the data; their lengths decide the price."""
         self._started = False
 
     def content(self) -> ComposeResult:
@@ -142,10 +150,10 @@ class NewRunScreen(View):
             self._say_price(Content.styled(problem or "choose a model to see what it costs", "$muted"))
             return
         training, method = split_changed(self.form.fields)
-        arguments = (self.app.home, answers.model, answers.method, method, training, answers.gpus)
+        arguments = (self.app.home, answers.model, answers.method, method, training, answers.gpus, self.rows)
         self.work(lambda: backend.price(*arguments), self._have_price, failed=self._no_price, group="price")
 
-    def _have_price(self, priced: tuple[Any, str]) -> None:
+    def _have_price(self, priced: tuple[Plan, str]) -> None:
         self.plan, device = priced
         short = not self.has_class("-wide")
         self.titled(self.query_one("#price"), "Memory at the peak", f"on {device}")
@@ -166,15 +174,16 @@ class NewRunScreen(View):
             self.notes["data"] = ("enter chooses", "")
             return
         self._set_note("data", "reading", "")
-        paths, columns = list(self.answers.data), dict(self.answers.columns)
-        self.work(lambda: backend.check_data(paths, columns), self._have_data, failed=self._no_data, group="data")
+        paths, columns, objective = list(self.answers.data), dict(self.answers.columns), self.answers.objective
+        self.work(lambda: backend.read_data(paths, columns, objective), self._have_data, failed=self._no_data, group="data")
 
-    def _have_data(self, report: Any) -> None:
-        error = ""
+    def _have_data(self, read: tuple[DataReport, Sequence[Example]]) -> None:
+        (report, self.rows), error = read, ""
         if report.problem_count:
             first = report.problems[0]
             error = f"{plural(report.problem_count, 'problem')}, first: {Path(first.source).name}: {first.message}"
         self._set_note("data", f"{plural(report.rows, 'row')}, {report.format}", error)
+        self._ask_price()
 
     def _no_data(self, problem: FineTUIError) -> None:
         self._set_note("data", "", problem.message)
@@ -208,7 +217,7 @@ class NewRunScreen(View):
 
     def on_form_changed(self, event: Form.Changed) -> None:
         """A value was changed."""
-        if event.field.key == "columns":
+        if event.field.key in ("columns", "objective"):
             read_answers(self.form.fields, self.answers)
             self._read_data()
         self._follow()
@@ -275,9 +284,9 @@ class NewRunScreen(View):
         def show(entries: list[tuple[str, str, str]]) -> None:
             self.app.push_screen(PickDialog("Method", entries, chosen=self.answers.method), chosen)
 
-        home, model, gpus = self.app.home, self.answers.model, self.answers.gpus
+        home, model, gpus, rows = self.app.home, self.answers.model, self.answers.gpus, self.rows
         training = split_changed(self.form.fields)[0]
-        self.work(lambda: backend.method_choices(home, model, training, gpus), show, group="methods")
+        self.work(lambda: backend.method_choices(home, model, training, gpus, rows), show, group="methods")
 
     def _pick_gpus(self) -> None:
         entries = [("auto", "auto", "the GPU with most free memory, else the CPU"), ("none", "none", "the CPU")]
@@ -328,13 +337,14 @@ class NewRunScreen(View):
     def do_check(self) -> None:
         from .. import backend
 
-        def checked(report: Any) -> None:
-            self._have_data(report)
+        def checked(read: tuple[DataReport, Sequence[Example]]) -> None:
+            self._have_data(read)
+            report = read[0]
             if not report.problem_count:
                 self.app.notify(f"{plural(report.rows, 'row')} of {report.format}, no problem")
                 return
             listed = "\n".join(f"{problem.source}: {problem.message}" for problem in report.problems)
             self.app.show_error(DataError(listed, f"{plural(report.problem_count, 'problem')}, {plural(report.rows, 'good row')}"))
 
-        paths, columns = list(self.answers.data), dict(self.answers.columns)
-        self.work(lambda: backend.check_data(paths, columns), checked)
+        paths, columns, objective = list(self.answers.data), dict(self.answers.columns), self.answers.objective
+        self.work(lambda: backend.read_data(paths, columns, objective), checked)
