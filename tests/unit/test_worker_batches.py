@@ -44,13 +44,22 @@ def test_total_steps(max_steps: int, epochs: float, total: int) -> None:
 
 def test_a_packed_row_restarts_positions_and_predicts_nothing_across_documents() -> None:
     (batch,) = collate([example(4), example(3, prompt=0, start=50)], packed=True, pad_id=1, device=CPU)
-    assert batch.input_ids.tolist() == [[10, 11, 12, 13, 50, 51, 52]]
-    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 0, 1, 2]]
-    assert batch.document_lengths == [4, 3]
+    assert batch.input_ids[0, :7].tolist() == [10, 11, 12, 13, 50, 51, 52]
+    assert batch.position_ids[0, :7].tolist() == [0, 1, 2, 3, 0, 1, 2]
     assert batch.attention_mask is None
-    assert batch.predicts.tolist() == [[False, True, True, False, True, True, False]]
+    assert batch.predicts[0, :7].tolist() == [False, True, True, False, True, True, False]
     assert batch.targets.tolist() == [12, 13, 51, 52]
     assert batch.tokens == 7
+
+
+def test_a_packed_row_is_filled_up_with_a_document_that_carries_no_loss() -> None:
+    """So that few different shapes reach the kernels, which are built and kept per shape."""
+    (batch,) = collate([example(4), example(3, prompt=0, start=50)], packed=True, pad_id=1, device=CPU)
+    assert batch.input_ids.shape == (1, 64) and batch.document_lengths == [4, 3, 57]
+    assert batch.input_ids[0, 7:].unique().tolist() == [1] and batch.position_ids[0, 7:].tolist() == list(range(57))
+    assert not batch.predicts[0, 7:].any()
+    (whole,) = collate([example(64)], packed=True, pad_id=1, device=CPU)
+    assert whole.document_lengths == [64]
 
 
 def test_padded_rows_are_padded_on_the_right_and_masked() -> None:
@@ -76,7 +85,8 @@ def test_padding_wastes_little_and_loses_nothing() -> None:
 def test_evaluation_batches_hold_every_example() -> None:
     examples = [example(length) for length in (5, 9, 3, 7, 8)]
     batches = list(in_batches(examples, 2, packed=True, pad_id=1, device=CPU))
-    assert [batch.document_lengths for batch in batches] == [[9, 8], [7, 5], [3]]
+    assert [(batch.document_lengths or [])[:-1] for batch in batches] == [[9, 8], [7, 5], [3]]
+    assert [batch.tokens for batch in batches] == [17, 12, 3]
 
 
 def test_the_first_token_is_never_predicted() -> None:
