@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+"""A model folder has a tokenizer when it has one of these."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:

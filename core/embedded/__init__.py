@@ -14,7 +14,7 @@ HELD_OUT_PROMPTS: tuple[str, ...] = (
     "What is the capital of France?",
     "What sound does a cow make?",
     "What is the opposite of hot?",
-    "What is 2 plus 3?",
+    "What does a rabbit eat?",
     "What colour is the sky?",
     "Who bakes bread?",
     "What is the plural of mouse?",

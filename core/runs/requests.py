@@ -18,6 +18,7 @@ from ..catalog.entries import ModelEntry
 from ..data.shaping import Dataset, examples
 from ..devices import Device, select
 from ..errors import Incompatible, NameTaken, NotFound, Refused, UsageError, closest
+from ..modelspec import TOKENIZER_FILES
 from ..options import describe, parse, to_dict
 from ..paths import Home, check_name
 from ..planner.advice import make_plan, require_fit
@@ -28,8 +29,6 @@ from ..training import TrainingOptions
 from .launch import launch
 from .spec import ACTIVE, EvaluateRequest, HubRequest, MergeRequest, RunKind, TrainRequest
 from .store import Run, RunStore
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 QUICK_ROWS = 20_000
 """Rows of data that are checked before a launch; the run itself checks every one."""

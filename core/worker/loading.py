@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ..errors import CorruptFile, Incompatible, NotFound, OutOfMemory, UnsafeFile, WorkFailed
+from ..modelspec import TOKENIZER_FILES
 from ..planner.reading import read_model
-from ..runs.requests import TOKENIZER_FILES
 
 _AUTO_CLASSES = {"causal-lm": "AutoModelForCausalLM", "seq-cls": "AutoModelForSequenceClassification"}
 
