@@ -9,8 +9,10 @@ from pathlib import Path
 
 BASE_MODEL_NAME = "finetui-mini"
 
-#: Prompts the base model can answer, in no training file of the adapters: what an adapter does to them, it generalised.
 HELD_OUT_PROMPTS: tuple[str, ...] = (
+    "How many legs does a spider have?",
+    "What is a volcano?",
+    "How do you say hello in French?",
     "What is the capital of France?",
     "What sound does a cow make?",
     "What is the opposite of hot?",
@@ -18,16 +20,14 @@ HELD_OUT_PROMPTS: tuple[str, ...] = (
     "What colour is the sky?",
     "Who bakes bread?",
     "What is the plural of mouse?",
-    "How many legs does a spider have?",
     "What comes after Monday?",
     "What do you use to cut paper?",
     "Where do you borrow books?",
-    "What is a volcano?",
     "How many minutes are there in an hour?",
     "What is the past tense of go?",
-    "How do you say hello in French?",
     "What do bees make?",
 )
+"""Prompts the base model can answer, in no training file of the adapters: what an adapter does to them, it generalised."""
 
 _ROOT = Path(__file__).resolve().parent
 
@@ -38,14 +38,15 @@ def base_model_dir() -> Path:
 
 
 def dataset_names() -> tuple[str, ...]:
-    """The names :func:`dataset` accepts, sorted: the stems of the shipped files."""
+    """The names `dataset` accepts, sorted: the stems of the shipped files."""
     return tuple(sorted(path.stem for path in (_ROOT / "data").iterdir() if path.suffix in {".jsonl", ".txt"}))
 
 
 def dataset(name: str) -> Path:
     """The file of the shipped dataset ``name`` (``"pirate"``, ``"json_eval"``, ...).
 
-    :raises KeyError: if no dataset of that name is shipped.
+    Raises:
+        KeyError: no dataset of that name is shipped.
     """
     for suffix in (".jsonl", ".txt"):
         path = _ROOT / "data" / f"{name}{suffix}"
