@@ -124,7 +124,7 @@ class FineTuiApp(Acting, App[int]):
     def on_runs_changed(self, message: RunsChanged) -> None:
         """New facts about runs, for whichever screens show them."""
         self.rows, self.runs_known = message.rows, True
-        self._tell_screens("runs_changed")
+        self._tell_screen("runs_changed")
 
     def on_devices_changed(self, message: DevicesChanged) -> None:
         """A new reading of the devices."""
@@ -136,13 +136,13 @@ class FineTuiApp(Acting, App[int]):
             self.machine_line += f" {self.glyphs.dot} {what}"
             for bar in self.screen.query(TopBar):
                 bar.show()
-        self._tell_screens("devices_changed")
+        self._tell_screen("devices_changed")
 
-    def _tell_screens(self, name: str) -> None:
-        for screen in self.screen_stack:
-            tell = getattr(screen, name, None)
-            if tell is not None:
-                tell()
+    def _tell_screen(self, name: str) -> None:
+        """Only the screen on top: one below would lay itself out and repaint everything; it looks when it is back."""
+        tell = getattr(self.screen, name, None)
+        if tell is not None:
+            tell()
 
     def look_again(self) -> None:
         """Make the watcher look now, not at its next round."""

@@ -110,9 +110,11 @@ class View(Working, Screen[Any]):
         self.keys_changed()
 
     def on_screen_resume(self) -> None:
-        """Back on top."""
+        """Back on top: show what has changed meanwhile."""
         if self.is_attached and self.query("#top"):
             self.query_one("#top", TopBar).show()
+            self.runs_changed()
+            self.devices_changed()
             self.keys_changed()
 
     def runs_changed(self) -> None:

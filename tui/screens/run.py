@@ -19,6 +19,7 @@ from ..runfigures import narrow_figures, wide_figures
 from ..runlines import pair, state_text
 from ..watching import RunRow
 from ..widgets.plot import LossPlot
+from ..widgets.ruleline import RuleLine
 from .artifacts import ArtifactActions
 from .base import View
 
@@ -40,14 +41,16 @@ class RunScreen(ArtifactActions, View):
         self.name_of_run = run_id
         self.tab = 0
         self._shown = 0
+        self._figures = Content("")
         self._feed: RunFeed | None = None
 
     def content(self) -> ComposeResult:
         """Curve, figures, and the pane with three tabs."""
+        yield RuleLine(id="run-title", glyphs=self.app.glyphs)
         with Horizontal(id="run-columns"):
-            with Vertical(id="curve", classes="pane"):
+            with Vertical(id="curve"):
                 yield LossPlot(id="plot", glyphs=self.app.glyphs)
-            with Vertical(id="figures", classes="pane"):
+            with Vertical(id="figures"):
                 yield Static(id="figure-lines")
         yield Static(id="trouble", classes="hidden")
         with Vertical(id="run-bottom", classes="pane"):
@@ -55,8 +58,6 @@ class RunScreen(ArtifactActions, View):
 
     def on_mount(self) -> None:
         """Start reading."""
-        self.titled(self.query_one("#figures"), "Figures")
-        self.titled(self.query_one("#curve"), "Loss")
         self._show_tabs()
         self.query_one("#log-lines").focus()
         self._feed = RunFeed(self.app.home, self.run_id, self.post_message, self._feed_failed)
@@ -116,11 +117,14 @@ class RunScreen(ArtifactActions, View):
         static = self.query_one("#figure-lines", Static)
         width = self.query_one("#figures").size.width
         if self.kind != "train":
-            static.update(self._plain_figures(width))
+            text = self._plain_figures(width)
         elif self.has_class("-wide"):
-            static.update(wide_figures(self.facts, self.request, self.app.devices, self.app.glyphs, width))
+            text = wide_figures(self.facts, self.request, self.app.devices, self.app.glyphs, width)
         else:
-            static.update(narrow_figures(self.facts, self.request, self.app.devices, self.app.glyphs))
+            text = narrow_figures(self.facts, self.request, self.app.devices, self.app.glyphs)
+        if not text.is_same(self._figures):
+            static.update(text, layout=text.plain.count("\n") != self._figures.plain.count("\n"))
+            self._figures = text
         trouble = self.query_one("#trouble", Static)
         trouble.set_class(not self.facts.error, "hidden")
         if self.facts.error:
@@ -153,7 +157,7 @@ class RunScreen(ArtifactActions, View):
             parts.append((f" {glyphs.dot} ETA {duration(facts.seconds_left)}", "$foreground"))
         elif facts.finished and facts.started:
             parts.append((f" {glyphs.dot} took {duration(facts.finished - facts.started)}", "$muted"))
-        self.titled(self.query_one("#curve" if self.kind == "train" else "#figures"), Content.assemble(*parts))
+        self.query_one("#run-title", RuleLine).say(Content.assemble(*parts))
 
     # The lower pane ---------------------------------------------------------------------------------------------------
 
@@ -177,7 +181,7 @@ class RunScreen(ArtifactActions, View):
     def _show_lines(self, *, anew: bool = False) -> None:
         log = self.query_one("#log-lines", RichLog)
         lines = self._lines_of_tab()
-        if anew or not self._shown or len(lines) < self._shown or (self.tab == 0 and len(lines) == self.facts.log.maxlen):
+        if anew or (lines and not self._shown) or len(lines) < self._shown or (self.tab == 0 and len(lines) == self.facts.log.maxlen):
             log.clear()
             self._shown = 0
         for line in lines[self._shown :]:
