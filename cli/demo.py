@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,7 @@ def _publish(app: App, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _next_steps(app: App, report: dict[str, Any]) -> None:
     first, second = (report["adapters"][style]["name"] for style in STYLES)
+    program = "finetui" if shutil.which("finetui") else sys.argv[0]
     where = "" if app.home_option is None else f" --home {app.home.root}"
     click.echo(
         f"""
@@ -123,8 +126,8 @@ Done in {report["seconds"]:.0f} s. Everything lies in {app.home.root}
   runs       {app.home.runs}
 
 Next:
-  finetui{where}                                             the screen: runs, catalog, chat
-  finetui chat{where} --model {BASE_MODEL_NAME} --adapter {first} --adapter {second}
-  finetui runs list{where}
-  finetui train{where} --model FOLDER --data FILE.jsonl --method lora"""
+  {program}{where}       opens the screen: runs, catalog, chat
+  {program} chat{where} --model {BASE_MODEL_NAME} --adapter {first} --adapter {second}
+  {program} runs list{where}
+  {program} train{where} --model FOLDER --data FILE.jsonl --method lora"""
     )
