@@ -53,6 +53,14 @@ def split_settings(method: Method, settings: Mapping[str, Any]) -> tuple[dict[st
     return to_dict(training, changed_only=True), to_dict(options, changed_only=True)
 
 
+def effective_options(method: Method, training_options: Mapping[str, Any], method_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of the loop and of the method with the value it takes, defaults included."""
+    training = to_dict(parse(TrainingOptions, training_options))
+    if training["learning_rate"] is None:
+        training["learning_rate"] = method.learning_rate
+    return {**training, **to_dict(parse(method.options, method_options))}
+
+
 def existing_files(paths: Sequence[str | Path]) -> list[str]:
     """Absolute paths of files that exist.
 
@@ -169,7 +177,8 @@ def train_request(
     return TrainRequest(
         model=model, model_path=entry.path, base_model_name_or_path=entry.hub_id or entry.path, base_revision=entry.revision,
         data=files, eval_data=evaluation, eval_split=eval_split, columns=dict(columns or {}), task=task, objective=objective,
-        method=method, method_options=method_options, training_options=training_options, seed=seed, name=result,
+        method=method, method_options=method_options, training_options=training_options,
+        options=effective_options(plugin, training_options, method_options), seed=seed, name=result,
         output=str(folder / result), gpus=gpus, executor=executor,
         planned_memory_bytes=_planned_memory(entry, method, method_options, training_options, task, gpus, rows),
     )  # fmt: skip

@@ -54,6 +54,7 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
         name: of the result in the catalog.
         output: folder the result is published to (absent until the run succeeds).
         gpus: ``auto``, ``none``, or indices/UUIDs joined by commas.
+        options: every training and method option as it takes effect, for the record.
         planned_memory_bytes: the planner's peak, for the record.
     """
 
@@ -70,6 +71,7 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     method_options: dict[str, Any] = {}
     training_options: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     seed: int = 0
     name: str
     output: str

@@ -46,7 +46,7 @@ def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
         "method": request.get("method"),
         "model": request.get("model"),
         "data": request.get("data"),
-        "options": {**request.get("training_options", {}), **request.get("method_options", {})},
+        "options": request.get("options") or {**request.get("training_options", {}), **request.get("method_options", {})},
         "planned_memory_bytes": request.get("planned_memory_bytes") or None,
     }
 
