@@ -106,7 +106,7 @@ def details(entry: Entry, digest: str | None, glyphs: Glyphs) -> Content:
         ("size", human_bytes(entry.size_bytes)), ("digest", (digest or entry.digest or "")[:16]), ("run", entry.run),
         ("created", clock(entry.created) if entry.created else ""), ("tags", ", ".join(entry.tags)), ("folder", entry.path),
     ]  # fmt: skip
-    lines += [pair(name, value, 11) for name, value in facts if value]
+    lines += [pair(name, value, 12) for name, value in facts if value]
     for title, values in (("options", getattr(entry, "options", {})), ("metrics", getattr(entry, "metrics", {}))):
         if values:
             lines += [Content(""), Content.styled(title, "bold $muted")]

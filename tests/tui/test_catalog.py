@@ -43,7 +43,7 @@ async def test_details_with_digest(home: Path) -> None:
         await pilot.press("2")
         await choose(pilot, "tone")
         digest = Catalog(Home(home)).digest(home / "adapters" / "tone")
-        await until_painted(pilot, "lora (LORA)", "rank       4", digest[:16], "finetui-mini", "folder")
+        await until_painted(pilot, "lora (LORA)", "rank        4", digest[:16], "finetui-mini", "folder")
 
 
 async def test_filter(home: Path) -> None:
