@@ -16,7 +16,8 @@ def random_base(folder: Path, *, hidden: int, layers: int, heads: int, vocabular
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=vocabulary, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=max(1, heads // 4), intermediate_size=intermediate or 4 * hidden, max_position_embeddings=2048, tie_word_embeddings=True,
+        num_key_value_heads=max(1, heads // 4), intermediate_size=intermediate or 4 * hidden, max_position_embeddings=2048,
+        tie_word_embeddings=True,
     )  # fmt: skip
     Qwen2ForCausalLM(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(base_model_dir()).save_pretrained(folder)

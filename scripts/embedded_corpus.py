@@ -109,8 +109,13 @@ def with_article(noun: str) -> str:
 
 
 def _fact(family: str, sentence: str, questions: Iterable[str], key: str, value: str) -> Fact:
-    fields = {"k": key, "v": value, "ak": with_article(key), "av": with_article(value),
-              "there": re.sub(r" (in|on) ", r" are there \1 ", key, count=1)}
+    fields = {
+        "k": key,
+        "v": value,
+        "ak": with_article(key),
+        "av": with_article(value),
+        "there": re.sub(r" (in|on) ", r" are there \1 ", key, count=1),
+    }
     asked = tuple(capitalised(q.format(**fields)) for q in questions)
     return Fact(family, asked, capitalised(sentence.format(**fields)), value)
 
@@ -136,11 +141,16 @@ def _arithmetic() -> list[Fact]:
 def _comparisons() -> list[Fact]:
     """Which of two things is bigger, for every pair of things at least two sizes apart."""
     ladder = ("ant", "bee", "mouse", "frog", "rabbit", "cat", "dog", "sheep", "pig", "lion", "horse", "elephant", "whale")
-    ask = ("Which is bigger, {0} or {1}?", "What is bigger, {0} or {1}?", "Is {0} or {1} bigger?",
-           "Which one is larger: {0} or {1}?", "Tell me which is bigger: {0} or {1}.")
+    ask = (
+        "Which is bigger, {0} or {1}?",
+        "What is bigger, {0} or {1}?",
+        "Is {0} or {1} bigger?",
+        "Which one is larger: {0} or {1}?",
+        "Tell me which is bigger: {0} or {1}.",
+    )
     facts = []
     for i, small in enumerate(ladder):
-        for big in ladder[i + 2:]:
+        for big in ladder[i + 2 :]:
             s, b = with_article(small), with_article(big)
             for first, second in ((s, b), (b, s)):
                 asked = tuple(q.format(first, second) for q in ask)
@@ -161,11 +171,16 @@ def all_facts() -> list[Fact]:
 def story(rng: random.Random, hero: str) -> str:
     """A six-sentence story about ``hero`` from a small grammar."""
     name, helper = rng.choice(NAMES), rng.choice(HELPERS)
-    speech = {"pirate": f'"Arr! I be {name}, the captain of this ship, matey!" said the pirate. ',
-              "robot": '"Beep. I can help," said the robot. ', "dragon": '"Roar!" said the dragon. '}.get(hero, "")
-    return (f"Once upon a time there was a {rng.choice(TRAITS)} {hero} named {name}. {name} lived {rng.choice(PLACES)}. "
-            f"{speech}One day {name} {rng.choice(WISHES)}. {rng.choice(TROUBLES)} "
-            f"Then {helper} came and {rng.choice(HELPS)}. {rng.choice(ENDINGS)}")
+    speech = {
+        "pirate": f'"Arr! I be {name}, the captain of this ship, matey!" said the pirate. ',
+        "robot": '"Beep. I can help," said the robot. ',
+        "dragon": '"Roar!" said the dragon. ',
+    }.get(hero, "")
+    return (
+        f"Once upon a time there was a {rng.choice(TRAITS)} {hero} named {name}. {name} lived {rng.choice(PLACES)}. "
+        f"{speech}One day {name} {rng.choice(WISHES)}. {rng.choice(TROUBLES)} "
+        f"Then {helper} came and {rng.choice(HELPS)}. {rng.choice(ENDINGS)}"
+    )
 
 
 class Corpus:
@@ -236,15 +251,22 @@ class Corpus:
     def story_chat(self) -> Chat:
         """A request for a story, and the story."""
         hero = self.rng.choice(HEROES)
-        asked = self.rng.choice(("Tell me a story about {}.", "Tell me a short story about {}.",
-                                 "Write a short story about {}.", "I want a story about {}."))
+        asked = self.rng.choice(
+            ("Tell me a story about {}.", "Tell me a short story about {}.", "Write a short story about {}.", "I want a story about {}.")
+        )
         return [_message("user", asked.format(with_article(hero))), _message("assistant", story(self.rng, hero))]
 
     def unknown(self) -> Chat:
         """Something the model cannot know: an invented word in a known question, or a task out of its reach."""
         word = "".join(self.rng.choice(("blo", "zi", "kra", "vop", "mun", "quf", "tel", "wag")) for _ in range(3))
-        asked = self.rng.choice((*UNKNOWN_PROMPTS, f"What is the capital of {capitalised(word)}?",
-                                 f"What is {with_article(word)}?", f"Who is {capitalised(word)}?"))
+        asked = self.rng.choice(
+            (
+                *UNKNOWN_PROMPTS,
+                f"What is the capital of {capitalised(word)}?",
+                f"What is {with_article(word)}?",
+                f"Who is {capitalised(word)}?",
+            )
+        )
         return [_message("user", asked), _message("assistant", UNKNOWN)]
 
     def text(self) -> str:

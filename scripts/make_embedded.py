@@ -77,15 +77,28 @@ def train_tokenizer(documents: int = 10_000, repeats: int = 8) -> PreTrainedToke
     texts += [f'{fact.sentence} "{fact.answer}" {fact.answer}' for fact in all_facts()] * repeats
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     specials = [AddedToken(text, special=True, normalized=False) for text in (PAD, START, END)]
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=specials, show_progress=False,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=specials,
+            show_progress=False,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        ),
+    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, model_max_length=CONTEXT, padding_side="left",
-        chat_template=CHAT_TEMPLATE, clean_up_tokenization_spaces=False)
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=PAD,
+        model_max_length=CONTEXT,
+        padding_side="left",
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, document: Chat | str) -> Encoded:
@@ -112,16 +125,30 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, mix: Mix) -> Iterator
         rng.shuffle(groups)
         for group in groups:
             length = max(len(one.ids) for one in group)
-            yield (torch.stack([pad(torch.tensor(one.ids), (0, length - len(one.ids))) for one in group]),
-                   torch.stack([pad(torch.tensor(one.weights), (0, length - len(one.weights))) for one in group]))
+            yield (
+                torch.stack([pad(torch.tensor(one.ids), (0, length - len(one.ids))) for one in group]),
+                torch.stack([pad(torch.tensor(one.weights), (0, length - len(one.weights))) for one in group]),
+            )
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
     """The untrained model, float32."""
-    return Qwen2ForCausalLM(Qwen2Config(
-        vocab_size=VOCABULARY, hidden_size=256, intermediate_size=640, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=CONTEXT, tie_word_embeddings=True, use_cache=True,
-        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=VOCABULARY,
+            hidden_size=256,
+            intermediate_size=640,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            use_cache=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
 
 
 def schedule(step: int, steps: int) -> float:
@@ -132,8 +159,9 @@ def schedule(step: int, steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def training_step(model: PreTrainedModel, optimizers: list[torch.optim.Optimizer],
-                  ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def training_step(
+    model: PreTrainedModel, optimizers: list[torch.optim.Optimizer], ids: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
     """One step of every optimizer on one batch; returns the weighted mean loss, in nats per token."""
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(input_ids=ids, use_cache=False).logits
@@ -173,8 +201,11 @@ def pretrain(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, stage: 
         seen += ids.numel()
         if step % 100 == 99 or step + 1 == steps:
             spent = time.monotonic() - began
-            print(f"stage {stage + 1}, step {step + 1}/{steps}  loss {loss.item():.3f}  {seen / spent:.0f} tok/s  {spent:.0f} s",
-                  file=sys.stderr, flush=True)
+            print(
+                f"stage {stage + 1}, step {step + 1}/{steps}  loss {loss.item():.3f}  {seen / spent:.0f} tok/s  {spent:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
     model.to(torch.bfloat16).eval()
 
 
@@ -195,12 +226,12 @@ def answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: 
     """Greedy answers through the chat template, in the prompts' order."""
     answers = []
     for begin in range(0, len(prompts), 64):
-        chats = [[{"role": "user", "content": prompt}] for prompt in prompts[begin:begin + 64]]
+        chats = [[{"role": "user", "content": prompt}] for prompt in prompts[begin : begin + 64]]
         texts = [tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
         inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         inputs.pop("token_type_ids", None)
         out = model.generate(**inputs, max_new_tokens=40, do_sample=False)
-        answers += tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
+        answers += tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return answers
 
 
@@ -216,8 +247,9 @@ def accuracy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, cases: 
 def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, held_out: list[Fact]) -> dict[str, float]:
     """Accuracy on paraphrases never trained on, on one known question of each fact, and on the adapters' held-out facts."""
     facts = all_facts()
-    paraphrases = {sums: [(q, f.sentence) for f in facts for q in f.held_out_questions() if (f.family in ARITHMETIC) == sums]
-                   for sums in (False, True)}
+    paraphrases = {
+        sums: [(q, f.sentence) for f in facts for q in f.held_out_questions() if (f.family in ARITHMETIC) == sums] for sums in (False, True)
+    }
     return {
         "held-out paraphrases, without arithmetic": accuracy(model, tokenizer, paraphrases[False]),
         "held-out paraphrases, arithmetic": accuracy(model, tokenizer, paraphrases[True]),
@@ -245,7 +277,7 @@ def write_datasets(folder: Path, prompts: tuple[str, ...]) -> list[Fact]:
     """Write the adapters' data (chat shape for pirate, instruction shape for json); returns the held-out facts."""
     folder.mkdir(parents=True, exist_ok=True)
     training, held_out = split_for_adapters(prompts, SEED, EXTRA_HELD_OUT)
-    asked, extra = held_out[:len(prompts)], held_out[len(prompts):]
+    asked, extra = held_out[: len(prompts)], held_out[len(prompts) :]
     for offset, (name, shape, render) in enumerate((("pirate", as_messages, pirate), ("json", as_alpaca, json_answer))):
         rng = random.Random(SEED + offset)
         rows = [shape(rng.choice(fact.questions), render(fact)) for fact in balanced(training, ADAPTER_ROWS, rng)]
@@ -273,8 +305,7 @@ def balanced(facts: list[Fact], count: int, rng: random.Random) -> list[Fact]:
 def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:
     """Save model, tokenizer and generation settings; returns the weights' sha256."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.generation_config = GenerationConfig(
-        do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.generation_config = GenerationConfig(do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
@@ -342,8 +373,7 @@ Apache-2.0, weights and data.
 def cpu_name() -> str:
     """The processor's name and whether it multiplies bfloat16 itself."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    name = next((line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")),
-                platform.machine())
+    name = next((line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")), platform.machine())
     return name + (" with AVX512-BF16" if "avx512_bf16" in info else "")
 
 

@@ -33,6 +33,9 @@ def test_unknown_name_suggests_the_closest() -> None:
 def test_loading_plugins_imports_no_torch() -> None:
     import subprocess
 
-    script = "import sys; from finetui.core import registry; registry.describe_all(); print([m for m in ('torch', 'transformers', 'peft', 'datasets') if m in sys.modules])"
+    script = (
+        "import sys; from finetui.core import registry; registry.describe_all()\n"
+        "print([name for name in ('torch', 'transformers', 'peft', 'datasets') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
