@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from ..core.embedded import BASE_MODEL_NAME, HELD_OUT_PROMPTS, dataset
+from ..core.embedded import BASE_MODEL_NAME, HELD_OUT_PROMPTS, QUICK_SETTINGS, dataset
 from ..core.inference import Playground
 from ..core.runs.requests import free_name, merge_request, start, train_request
 from ..core.runs.store import Run
@@ -21,8 +21,6 @@ from .output import narrate, size, write_json
 from .watch import error_of, finish, watch
 
 STYLES = ("pirate", "json")
-SETTINGS: dict[str, Any] = {"r": 16, "learning_rate": 2e-3, "per_device_train_batch_size": 16, "max_steps": 60, "eval_steps": 20}
-"""Chosen so that one adapter trains in half a minute on two CPU cores."""
 
 
 @command("demo")
@@ -56,7 +54,7 @@ def _step(title: str) -> None:
 def _start(app: App, style: str) -> Run:
     request = train_request(
         app.home, model=BASE_MODEL_NAME, data=[dataset(style)], eval_data=[dataset(f"{style}_eval")], method="lora",
-        settings={**SETTINGS, "sample_prompts": [HELD_OUT_PROMPTS[0]]}, name=free_name(app.home, f"demo-{style}"), gpus=app.settings.gpus,
+        settings=QUICK_SETTINGS, name=free_name(app.home, f"demo-{style}"), gpus=app.settings.gpus,
     )  # fmt: skip
     return start(app.home, "train", request.name, request)
 

@@ -16,12 +16,6 @@ from ..core.paths import check_name
 from ..core.training import TrainingOptions
 from .widgets.fields import Field, changed_values, option_fields
 
-WELCOME_SETTINGS: dict[str, Any] = {
-    "learning_rate": 3e-3, "per_device_train_batch_size": 16, "max_steps": 120, "eval_steps": 40,
-    "sample_prompts": ["What is the capital of France?"],
-}  # fmt: skip
-"""Settings with which the built-in model learns something visible in about a minute on two cores."""
-
 
 @dataclass
 class Answers:

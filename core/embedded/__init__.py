@@ -6,6 +6,7 @@ Standard library only: this module names the files, it does not read them. ``scr
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 BASE_MODEL_NAME = "finetui-mini"
 
@@ -28,6 +29,15 @@ HELD_OUT_PROMPTS: tuple[str, ...] = (
     "What do bees make?",
 )
 """Prompts the base model can answer, in no training file of the adapters: what an adapter does to them, it generalised."""
+
+QUICK_SETTINGS: dict[str, Any] = {
+    "learning_rate": 2e-3,
+    "per_device_train_batch_size": 16,
+    "max_steps": 60,
+    "eval_steps": 20,
+    "sample_prompts": [HELD_OUT_PROMPTS[0]],
+}
+"""Training options with which a LoRA adapter learns a visible behaviour in ten seconds on two CPU cores."""
 
 _ROOT = Path(__file__).resolve().parent
 

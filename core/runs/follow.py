@@ -96,4 +96,4 @@ class _LogReader:
             return []
         end = data.rfind(b"\n") + 1
         self._offset += end
-        return data[:end].decode(errors="replace").splitlines()
+        return data[:end].decode(errors="replace").split("\n")[:-1]  # a progress bar's carriage return does not end a line

@@ -11,13 +11,12 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from ...core.embedded import dataset, dataset_names
+from ...core.embedded import QUICK_SETTINGS, dataset, dataset_names
 from ...core.errors import DataError, FineTUIError
 from ..actions import bindings
 from ..backend import Shelf
 from ..format import human_count, plural
 from ..newrun import (
-    WELCOME_SETTINGS,
     Answers,
     data_choices,
     fields_of,
@@ -59,7 +58,7 @@ class NewRunScreen(View):
             self.answers.data = [str(dataset(embedded_data))]
             self.answers.eval_data = [str(dataset(f"{embedded_data}_eval"))]
         if ready:
-            self.answers.settings = dict(WELCOME_SETTINGS)
+            self.answers.settings = dict(QUICK_SETTINGS)
         self.ready = ready or request is not None
         self.shelf: Shelf | None = None
         self.notes: dict[str, tuple[str, str]] = {}
