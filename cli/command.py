@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
 from collections.abc import Callable
@@ -82,16 +81,33 @@ def _read_config(context: click.Context, _: click.Parameter, value: str | None) 
         parameter = names.get(key.replace("-", "_"))
         if parameter is None or parameter.name is None:
             raise UsageError(f"{value}: unknown option '{key}'", closest(key, names, "option"))
-        defaults[parameter.name] = _as_flag(item, parameter.multiple if isinstance(parameter, click.Option) else False)
+        if parameter.name == "settings":
+            context.meta[_FILE_SETTINGS] = item
+        else:
+            defaults[parameter.name] = _as_flag(item, parameter.multiple if isinstance(parameter, click.Option) else False)
     context.default_map = {**(context.default_map or {}), **defaults}
 
 
+_FILE_SETTINGS = "finetui.settings"
+
+
+def settings_of(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """What ``--set`` says, key by key over the ``[set]`` table of the ``-c`` file.
+
+    Raises:
+        UsageError: ``set`` in the file is not a table, or a pair has no ``=``.
+    """
+    table = click.get_current_context().meta.get(_FILE_SETTINGS, {})
+    if not isinstance(table, dict):
+        raise UsageError(f"set = {table!r} in the configuration file is not a table", "write [set] and one option a line below it")
+    return {**table, **key_values(pairs)}
+
+
 def _as_flag(item: Any, multiple: bool) -> Any:
-    """A TOML value as the flag would have it: a table becomes ``key=value`` pairs."""
-    if not isinstance(item, dict):
-        return [item] if multiple and not isinstance(item, list) else item
-    pairs = [f"{key}={part if isinstance(part, str) else json.dumps(part)}" for key, part in item.items()]
-    return pairs if multiple else ",".join(pairs)
+    """A TOML value as the flag would have it: a table becomes ``key=value`` pairs joined by commas."""
+    if isinstance(item, dict):
+        return ",".join(f"{key}={part}" for key, part in item.items())
+    return [item] if multiple and not isinstance(item, list) else item
 
 
 def global_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,14 +167,12 @@ def toml_value(text: str) -> Any:
         return text
 
 
-def key_values(pairs: tuple[str, ...] | list[str] | dict[str, Any], flag: str = "--set") -> dict[str, Any]:
-    """``("r=8", "lora_alpha=16")`` as a dict; a table from a TOML file passes through.
+def key_values(pairs: tuple[str, ...] | list[str], flag: str = "--set") -> dict[str, Any]:
+    """``("r=8", "lora_alpha=16")`` as a dict.
 
     Raises:
         UsageError: a pair without ``=``.
     """
-    if isinstance(pairs, dict):
-        return dict(pairs)
     values = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")

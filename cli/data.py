@@ -10,7 +10,7 @@ import msgspec
 from ..core.data.checking import check as check_files
 from ..core.errors import DataError
 from ..core.runs.requests import existing_files, require_trainable
-from .command import App, key_values, subcommand
+from .command import App, key_values, settings_of, subcommand
 from .output import details, narrate, size, write_json
 
 
@@ -22,10 +22,8 @@ def data() -> None:
 COLUMNS_HELP = "Rename columns: prompt=question,response=answer."
 
 
-def columns_of(text: str | dict[str, str]) -> dict[str, str]:
-    """``prompt=question,response=answer`` as a dict; a table from a TOML file passes through."""
-    if isinstance(text, dict):
-        return text
+def columns_of(text: str) -> dict[str, str]:
+    """``prompt=question,response=answer`` as a dict."""
     return {key: str(value) for key, value in key_values([part for part in text.split(",") if part], "--columns").items()}
 
 
@@ -63,7 +61,7 @@ def preview(app: App, files: tuple[str, ...], model: str, count: int, columns: s
     """The rendered prompt and, token by token, which tokens carry loss (bright) and which do not (dim)."""
     rows = _session_call(
         app, model, "preview", data=existing_files(files), columns=columns_of(columns), n=count, objective=objective,
-        settings=key_values(settings),
+        settings=settings_of(settings),
     )["rows"]  # fmt: skip
     if app.json:
         return write_json(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..core.runs.requests import evaluate_request
-from .command import App, command, key_values
+from .command import App, command, settings_of
 from .data import COLUMNS_HELP, columns_of
 from .output import table, write_json
 from .watch import finish
@@ -29,7 +29,7 @@ def evaluate(
     """Loss and perplexity, averaged over the tokens that carry loss; the first row is the base alone."""
     request = evaluate_request(
         app.home, model=model, adapters=adapters, data=data, columns=columns_of(columns), objective=objective,
-        settings=key_values(settings), gpus=gpus or app.settings.gpus,
+        settings=settings_of(settings), gpus=gpus or app.settings.gpus,
     )  # fmt: skip
     result = finish(app, app.home, "evaluate", f"eval-{request.model.rsplit('/', 1)[-1]}", request, detach=detach)
     if result is None:

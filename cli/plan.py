@@ -9,10 +9,14 @@ import click
 import msgspec
 
 from ..core import registry
+from ..core.devices import select
 from ..core.errors import UsageError
+from ..core.options import parse, to_dict
 from ..core.planner.advice import make_plan, rank_methods
-from ..core.runs.requests import split_settings
-from .command import App, command, key_values
+from ..core.runs.requests import existing_files, split_settings
+from ..core.session import WorkerSession
+from ..core.training import TrainingOptions
+from .command import App, command, settings_of
 from .output import details, size, table, write_json
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -44,19 +48,15 @@ def plan(
     app: App, model: str, method: str, data: tuple[str, ...], memory: str, task: str, settings: tuple[str, ...], gpus: str | None
 ) -> None:  # fmt: skip
     """Peak memory by part, what fits, and what would."""
-    from ..core.devices import select
-
     folder = Path(app.catalog.model(model).path)
-    known: dict[str, Any] = {
-        "task": task,
-        "memory_bytes": parse_size(memory) if memory else None,
-        "lengths": _lengths(app, model, data, settings),
-    }
+    wanted = settings_of(settings)
+    known: dict[str, Any] = {"task": task, "memory_bytes": parse_size(memory) if memory else None}
+    known |= _lengths(app, model, data, wanted)
     if not memory:
         known["device"] = select(gpus or app.settings.gpus)[0]
     if not method:
-        return _show_ranking(app, rank_methods(folder, _loop_settings(settings), **known))
-    training, own = split_settings(registry.load("methods", method), key_values(settings))[0:2]
+        return _show_ranking(app, rank_methods(folder, _loop_settings(wanted), **known))
+    training, own = split_settings(registry.load("methods", method), wanted)
     found = make_plan(folder, method, own, training, **known)
     row = msgspec.to_builtins(found)
     if app.json:
@@ -66,22 +66,18 @@ def plan(
         click.echo(f"- {sentence}")
 
 
-def _loop_settings(settings: tuple[str, ...]) -> dict[str, Any]:
-    from ..core.options import parse, to_dict
-    from ..core.training import TrainingOptions
-
-    return to_dict(parse(TrainingOptions, key_values(settings), owner="training"), changed_only=True)
+def _loop_settings(wanted: dict[str, Any]) -> dict[str, Any]:
+    return to_dict(parse(TrainingOptions, wanted, owner="training"), changed_only=True)
 
 
-def _lengths(app: App, model: str, data: tuple[str, ...], settings: tuple[str, ...]) -> list[int] | None:
-    """Token lengths of the rows, counted by a worker; nothing without data."""
+def _lengths(app: App, model: str, data: tuple[str, ...], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Token lengths of the rows, counted by a worker, and of what carries loss; nothing without data."""
     if not data:
-        return None
-    from ..core.runs.requests import existing_files
-    from ..core.session import WorkerSession
-
+        return {}
+    relevant = {key: value for key, value in wanted.items() if key in ("max_length", "completion_only_loss", "system_prompt")}
     with WorkerSession(app.home.log, gpus="none") as session:
-        return session.call("lengths", model_path=app.catalog.model(model).path, data=existing_files(data))["lengths"]
+        found = session.call("lengths", model_path=app.catalog.model(model).path, data=existing_files(data), settings=relevant)
+    return {"lengths": found["lengths"], "loss_lengths": found["loss_lengths"]}
 
 
 def _show_ranking(app: App, plans: list[Any]) -> None:

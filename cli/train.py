@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..core import registry
+from ..core.config import read_toml
 from ..core.errors import FineTUIError, UsageError
 from ..core.options import Option, describe
 from ..core.runs.requests import start, train_request
 from ..core.training import TrainingOptions
-from .command import App, command, key_values, toml_value
+from .command import App, command, key_values, settings_of, toml_value
 from .data import COLUMNS_HELP, columns_of
 from .output import narrate, size, write_json
 from .watch import outcome, watch
@@ -67,11 +70,23 @@ class TrainCommand(click.Command):
 
 
 def _named_method(args: list[str]) -> str:
-    for index, word in enumerate(args):
-        if word == "--method" and index + 1 < len(args):
-            return args[index + 1]
-        if word.startswith("--method="):
-            return word.partition("=")[2]
+    """The method that the command line names, or else its ``-c`` file: needed before parsing, because its options are flags."""
+    named = _value_of(("--method",), args)
+    file = _value_of(("-c", "--config"), args)
+    if named or not file:
+        return named
+    with contextlib.suppress(FineTUIError):  # the option itself reports a file that cannot be read
+        return str(read_toml(Path(file)).get("method", ""))
+    return ""
+
+
+def _value_of(flags: tuple[str, ...], args: list[str]) -> str:
+    for word, following in zip(args, [*args[1:], ""]):
+        if word in flags:
+            return following
+        name, equals, value = word.partition("=")
+        if equals and name in flags:
+            return value
     return ""
 
 
@@ -121,15 +136,18 @@ def _arguments(app: App, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    """``--set`` pairs and flags in one mapping.
+    """The file's ``-c`` values, ``--set`` pairs and flags in one mapping, the command line over the file.
 
     Raises:
-        UsageError: one option comes both ways with different values.
+        UsageError: one option comes both ways on the command line, with different values.
     """
+    context = click.get_current_context()
     own = {*_REQUEST_KEYS, "data", "eval_data", "columns", "gpus", "settings"}
-    flags = {key: value for key, value in options.items() if key not in own and value is not None}
+    values = {key: value for key, value in options.items() if key not in own and value is not None}
+    from_file = {key: value for key, value in values.items() if context.get_parameter_source(key) == ParameterSource.DEFAULT_MAP}
+    flags = {key: value for key, value in values.items() if key not in from_file}
     pairs = key_values(options["settings"])
     for key in flags.keys() & pairs.keys():
         if flags[key] != pairs[key]:
             raise UsageError(f"{key} is given twice: {flags[key]} and {pairs[key]}", "give it once")
-    return {**flags, **pairs}
+    return {**from_file, **settings_of(options["settings"]), **flags}

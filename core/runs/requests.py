@@ -175,7 +175,8 @@ def train_request(
     result = _result_name(home, entry, method, name)
     folder = home.models if plugin.artifact == "model" else home.adapters
     return TrainRequest(
-        model=model, model_path=entry.path, base_model_name_or_path=entry.hub_id or entry.path, base_revision=entry.revision,
+        model=entry.path if Path(model).expanduser().is_dir() else model, model_path=entry.path,
+        base_model_name_or_path=entry.hub_id or entry.path, base_revision=entry.revision,
         data=files, eval_data=evaluation, eval_split=eval_split, columns=dict(columns or {}), task=task, objective=objective,
         method=method, method_options=method_options, training_options=training_options,
         options=effective_options(plugin, training_options, method_options), seed=seed, name=result,

@@ -69,19 +69,20 @@ def lengths(
 
     Returns:
         ``examples`` ``tokens`` ``loss_tokens`` ``truncated`` ``dropped`` ``max_length`` ``min`` ``median`` ``mean`` ``p95``
-        ``max``, ``histogram`` (``[{"from", "to", "count"}]``, both ends inclusive) and ``lengths`` (at most `MAX_LISTED`).
+        ``max``, ``histogram`` (``[{"from", "to", "count"}]``, both ends inclusive) ``lengths`` and ``loss_lengths`` (at most `MAX_LISTED`).
 
     Raises:
         FineTUIError: as `preview`.
     """
     encoded, options = _encode(Path(model_path), load_tokenizer(model_path), data, columns, objective, settings, limit=limit)
     counts = [len(each.input_ids) for each in encoded]
+    losses = [sum(label != -100 for label in each.labels[1:]) for each in encoded]
     ordered = sorted(counts)
     step = -(-len(counts) // MAX_LISTED)
     return {
         "examples": len(counts),
         "tokens": sum(counts),
-        "loss_tokens": sum(sum(label != -100 for label in each.labels[1:]) for each in encoded),
+        "loss_tokens": sum(losses),
         "truncated": encoded.truncated,
         "dropped": encoded.dropped,
         "max_length": options.max_length,
@@ -92,6 +93,7 @@ def lengths(
         "max": ordered[-1],
         "histogram": _histogram(ordered),
         "lengths": counts[::step],
+        "loss_lengths": losses[::step],
     }
 
 
