@@ -15,8 +15,17 @@ from dataclasses import dataclass
 from ..modelspec import LinearSpec, ModelSpec
 from .workload import Workload
 
-_LOGITS_BYTES = 12
-"""Per loss token and vocabulary entry: float32 logits, their log-softmax and its gradient."""
+_SLICE_BYTES = 16 * 2**20
+"""Of the float32 logits that the worker makes at a time (``core/worker/losses.py``)."""
+
+_SLICES = 3
+"""Slices that exist at once: the logits, their 16-bit form before and its gradient after, and the last slice's until replaced."""
+
+_WHOLE_LOGITS_BYTES = 12
+"""Per loss token and vocabulary entry where logits are not sliced: float32 logits, their log-softmax and its gradient."""
+
+_AFTER_THE_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+"""Settings of models that change logits after the output head, which rules slices out."""
 
 _OUTPUT_PROJECTION = re.compile(r"(?:o_proj|out_proj|down_proj|c_proj|dense_4h_to_h|output\.dense|self_attention\.dense|fc2|wo|w2)$")
 _NORM = re.compile(r"\.0\..*(?:norm|ln)[^.]*\.weight$", re.IGNORECASE)
@@ -53,13 +62,13 @@ def activation_bytes(model: ModelSpec, regime: Regime, load: Workload) -> tuple[
     """Bytes kept between forward and backward.
 
     Returns:
-        (activations, logits and their gradients). With checkpointing the recomputed block competes with the logits, so the
-        larger of the two is in the second.
+        (activations, the loss). With checkpointing the recomputed block competes with the loss, so the larger of the two is
+        in the second.
     """
     block = _block_bytes(model, regime, load)
     hidden = model.hidden_size
-    ends = load.tokens * hidden * (4 + (4 if regime.trains_base else 0)) + load.loss_tokens * hidden * 2 * regime.compute
-    logits = _LOGITS_BYTES * load.loss_tokens * model.vocab_size
+    ends = load.tokens * hidden * (4 + (4 if regime.trains_base else 0))
+    loss = _loss_bytes(model, regime, load)
     masks = _mask_bytes(model, regime, load)
     copies = regime.copies_weights * (model.linear_parameters + model.vocab_size * hidden)
     if regime.checkpointing:
@@ -67,8 +76,19 @@ def activation_bytes(model: ModelSpec, regime: Regime, load: Workload) -> tuple[
         if not regime.trains_base:
             block += copies // max(1, model.num_hidden_layers)
             copies = regime.copies_weights * model.vocab_size * hidden
-        return kept + ends + masks + copies, max(logits, block)
-    return model.num_hidden_layers * block + ends + masks + copies, logits
+        return kept + ends + masks + copies, max(loss, block)
+    return model.num_hidden_layers * block + ends + masks + copies, loss
+
+
+def _loss_bytes(model: ModelSpec, regime: Regime, load: Workload) -> int:
+    """Hidden states of the loss tokens and their gradient, slices of logits, and a slice's share of the head's gradient
+    before it is added to the rest (which the caller counts)."""
+    hidden = 2 * load.loss_tokens * model.hidden_size * regime.residual
+    logits = 4 * load.loss_tokens * model.vocab_size
+    if any(model.config.get(name) for name in _AFTER_THE_HEAD):
+        return hidden + _WHOLE_LOGITS_BYTES * logits // 4
+    share = model.vocab_size * model.hidden_size * regime.compute if regime.trains_base and load.loss_tokens else 0
+    return hidden + _SLICES * min(_SLICE_BYTES, logits) + share
 
 
 def _block_bytes(model: ModelSpec, regime: Regime, load: Workload) -> int:

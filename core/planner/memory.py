@@ -29,10 +29,13 @@ CUDA_CONTEXT = 500_000_000
 CPU_BASELINE = 110_000_000
 """Growth of a CPU trainer's anonymous memory that no tensor explains: threads, oneDNN's scratch space, tokenizer and data."""
 
-_HEAP_ACTIVATIONS, _HEAP_LOGITS, _HEAP_QUANTISED = 0.1, 1.0, 2.0
-"""What a CPU trainer's heap holds beyond its live tensors, measured: of activations, of logits (few very large blocks whose
-size changes with every batch, so that freed ones do not fit the next), and bytes a quantised parameter (every use expands a
-weight). The heap is never given back while a run lasts, on purpose: page faults cost more."""
+_HEAP_ACTIVATIONS, _HEAP_QUANTISED = 0.25, 2.0
+"""What a CPU trainer's heap holds beyond its live tensors, measured: of activations, and bytes a quantised parameter (every
+use expands a weight). The heap is never given back while a run lasts, on purpose: page faults cost more."""
+
+_PER_LENGTH, _MOST_LENGTHS = 4_500_000, 256
+"""Bytes for each different length of examples, measured: oneDNN builds and keeps kernels for every shape it meets, and what
+stays between freed blocks keeps them from being joined for the next larger batch. Its cache is full after about so many."""
 
 CPU_SPREAD = (0.75, 1.25)
 """Peaks measured on CPUs over the estimate, from least to most (docs/design/planner.md)."""
@@ -118,13 +121,13 @@ def estimate(
         "quantisation": round(footprint.quantized_parameters * footprint.constants_bytes_per_parameter),
         "adapter": footprint.added_parameters * 4,
     }
-    parts["overhead"] = _cpu_overhead(activations, logits, footprint) if on_cpu else CUDA_CONTEXT
+    parts["overhead"] = _cpu_overhead(activations, footprint, load) if on_cpu else CUDA_CONTEXT
     return parts
 
 
-def _cpu_overhead(activations: int, logits: int, footprint: Footprint) -> int:
-    heap = _HEAP_ACTIVATIONS * activations + _HEAP_LOGITS * logits + _HEAP_QUANTISED * footprint.quantized_parameters
-    return round(CPU_BASELINE + heap)
+def _cpu_overhead(activations: int, footprint: Footprint, load: Workload) -> int:
+    heap = _HEAP_ACTIVATIONS * activations + _HEAP_QUANTISED * footprint.quantized_parameters
+    return round(CPU_BASELINE + heap + _PER_LENGTH * min(load.distinct, _MOST_LENGTHS))
 
 
 def _regime(

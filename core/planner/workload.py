@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -25,12 +26,14 @@ class Workload:
         loss_tokens: those that carry loss; only they get logits.
         longest: tokens of its longest example.
         attended: mean tokens of the example that a token is in; the sum of squared lengths is ``tokens * attended``.
+        distinct: different lengths of examples that the whole run meets; CPUs build and keep kernels for each.
     """
 
     tokens: int
     loss_tokens: int
     longest: int
     attended: int
+    distinct: int = 1
 
 
 def largest_batch(training: TrainingOptions, lengths: Sequence[int] | None = None, loss_lengths: Sequence[int] | None = None) -> Workload:
@@ -50,7 +53,15 @@ def largest_batch(training: TrainingOptions, lengths: Sequence[int] | None = Non
     else:
         loss = min(tokens, _expected_maximum([min(length, training.max_length) for length in loss_lengths], batch))
     attended = sum(length * length for length in cut) // max(1, sum(cut))
-    return Workload(tokens, loss, max(cut), attended)
+    return Workload(tokens, loss, max(cut), attended, _expected_distinct(cut, training))
+
+
+def _expected_distinct(sizes: Sequence[int], training: TrainingOptions) -> int:
+    """How many different sizes the run is likely to draw."""
+    drawn = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps
+    if training.max_steps <= 0:
+        drawn = round(len(sizes) * training.num_train_epochs)
+    return max(1, round(sum(1 - (1 - count / len(sizes)) ** drawn for count in Counter(sizes).values())))
 
 
 def _expected_maximum(sizes: Sequence[int], batch: int) -> int:

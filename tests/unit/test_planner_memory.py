@@ -80,9 +80,26 @@ def test_qlora_holds_projections_at_half_a_byte_and_constants(qwen: ModelSpec) -
     assert parts["quantisation"] == pytest.approx(0.016 * qwen.linear_parameters, rel=0.02)
 
 
-def test_logits_take_twelve_bytes_a_loss_token_and_word(qwen: ModelSpec) -> None:
+def test_logits_are_made_in_slices(qwen: ModelSpec) -> None:
     few, many = (_parts(qwen, load=Workload(1024, loss, 256, 256))["activations"] for loss in (100, 200))
-    assert many - few == pytest.approx(100 * (12 * qwen.vocab_size + 4 * qwen.hidden_size), rel=0.01)
+    assert many - few == 100 * 4 * qwen.hidden_size  # hidden states and their gradient only
+
+
+def test_logits_changed_after_the_head_are_whole(tmp_path: Path) -> None:
+    model = _model(tmp_path, {**QWEN_05B, "final_logit_softcapping": 30.0})
+    few, many = (_parts(model, load=Workload(1024, loss, 256, 256))["activations"] for loss in (100, 200))
+    assert many - few == 100 * (12 * model.vocab_size + 4 * model.hidden_size)
+
+
+def test_every_new_length_costs_memory_on_a_cpu(qwen: ModelSpec) -> None:
+    footprint = registry.load("methods", "lora").footprint(qwen, registry.load("methods", "lora").options())
+    one, many = (
+        estimate(qwen, footprint, TrainingOptions(), Workload(1024, 512, 256, 256, distinct), on_cpu=True)["overhead"]
+        for distinct in (1, 100)
+    )
+    assert many - one > 99 * 10**6
+    lengths = list(range(10, 110))
+    assert largest_batch(TrainingOptions(), lengths).distinct > largest_batch(TrainingOptions(max_steps=2), lengths).distinct > 10
 
 
 def test_activations_grow_with_tokens_and_shrink_with_checkpointing(qwen: ModelSpec) -> None:
@@ -122,8 +139,8 @@ def test_devices_needed() -> None:
 def test_largest_batch() -> None:
     training = TrainingOptions(per_device_train_batch_size=4, max_length=100)
     assert largest_batch(training) == Workload(400, 400, 100, 100)
-    assert largest_batch(training, [50] * 20, [20] * 20) == Workload(200, 80, 50, 50)
-    assert largest_batch(training, [500, 10, 10], [400, 5, 5]) == Workload(120, 110, 100, 85)  # cut, and all of them at most
+    assert largest_batch(training, [50] * 20, [20] * 20) == Workload(200, 80, 50, 50, 1)
+    assert largest_batch(training, [500, 10, 10], [400, 5, 5]) == Workload(120, 110, 100, 85, 2)  # cut, and all of them at most
     many = largest_batch(training, [10] * 900 + [100] * 100)
     assert 4 * 19 < many.tokens < 400
 
