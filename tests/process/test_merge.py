@@ -155,7 +155,7 @@ def test_qlora_is_merged_into_the_weights_it_was_trained_on(tmp_path: Path, fami
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         trained = model.eval()(input_ids=IDS).logits.float()
     errors = [(plain_logits(tmp_path / name, None, IDS) - trained).abs().mean() for name in ("merged", "plain")]
-    assert errors[0] < errors[1] / 3
+    assert errors[0] < errors[1] / 2
 
 
 def test_what_cannot_be_merged_is_refused_with_the_reason(tmp_path: Path) -> None:

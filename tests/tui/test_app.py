@@ -122,7 +122,7 @@ def test_surprises_in_handlers_end_with_a_sentence(tmp_path: Path) -> None:
     with Terminal("--home", str(tmp_path / "home"), program=[sys.executable, str(script), str(tmp_path / "home")]) as terminal:
         terminal.until("Nothing has run yet")
         terminal.press("y")
-        terminal.until("error: the screen met an unexpected error", "a mistake of ours", "finetui.log")
+        terminal.until("error: the screen met an unexpected error", "a mistake of ours", "the details are in")
         assert terminal.process.wait(10) == 1
         assert "Traceback" not in terminal.text
     assert "RuntimeError: a mistake of ours" in (tmp_path / "home" / "finetui.log").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 from finetui.core.paths import Home
@@ -11,6 +12,16 @@ from finetui.core.runs.identity import is_alive
 from finetui.core.runs.store import Run, RunStore
 from support.runs import until, wait_for_end
 from support.terminal import Terminal
+
+
+LONG_RUN = """
+import sys
+from finetui.cli.main import main
+from finetui.core.embedded import QUICK_SETTINGS
+QUICK_SETTINGS["max_steps"] = 5000
+sys.exit(main(sys.argv[1:]))
+"""
+"""The screen as it is, but what it proposes at first takes long enough to be killed in the middle."""
 
 
 def the_run(home: Path) -> Run:
@@ -25,10 +36,10 @@ def last_step(run: Run) -> int:
 
 def test_training_survives_kill_and_hang_up_and_a_new_screen_shows_it_live(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with Terminal("--home", str(home)) as first:
+    with Terminal("--home", str(home), program=[sys.executable, "-c", LONG_RUN, "--home", str(home)]) as first:
         first.until("Nothing has run yet", "Fine-tune the built-in model")
         first.press("\r")
-        first.until("New run", "pirate (built in)", "fits", "max_steps=120")
+        first.until("New run", "pirate (built in)", "fits", "max_steps=5000")
         first.press("\r")
         first.until("finetui-mini-lora", "running", seconds=120)
         run = the_run(home)
@@ -42,7 +53,7 @@ def test_training_survives_kill_and_hang_up_and_a_new_screen_shows_it_live(tmp_p
     with Terminal("--home", str(home)) as second:
         second.until("finetui-mini-lora", "running", "loss")
         second.press("\r")
-        second.until("train loss", "/ 120")
+        second.until("train loss", "/ 5,000")
         second.hang_up()
         second.process.wait(10)
     assert second.process.returncode == 129
@@ -54,7 +65,7 @@ def test_training_survives_kill_and_hang_up_and_a_new_screen_shows_it_live(tmp_p
         third.until("finetui-mini-lora", "running")
         third.press("\r")
         shown = last_step(run)
-        third.until_true(lambda: any(f"{later} / 120" in third.text for later in range(shown + 1, 121)), 60, "later steps")
+        third.until_true(lambda: any(f"{later} / 5,000" in third.text for later in range(shown + 1, shown + 1000)), 60, "later steps")
         third.press("s")
         third.until("stopped", seconds=60)
         third.press("q")

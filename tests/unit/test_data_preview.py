@@ -17,14 +17,19 @@ from finetui.core.worker.preview import lengths, preview
 from finetui.core.worker.rendering import ChatRenderer
 from support import chats
 from support.chats import chat_tokenizer
+from support.models import tiny_config
 from support.rows import ALPACA, TEXT, write_rows
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> str:
-    """A folder with a tokenizer and a chat template; previews need no weights."""
+    """A folder with a configuration, a tokenizer and a chat template; previews need no weights."""
     folder = tmp_path / "model"
-    chat_tokenizer(chats.CHATML).save_pretrained(folder)
+    tokenizer = chat_tokenizer(chats.CHATML)
+    tokenizer.save_pretrained(folder)
+    config = tiny_config("qwen2", len(tokenizer), 0)
+    config.max_position_embeddings, config.architectures = 4096, ["Qwen2ForCausalLM"]
+    config.save_pretrained(folder)
     return str(folder)
 
 
