@@ -35,7 +35,7 @@ use expands a weight). The heap is never given back while a run lasts, on purpos
 
 _PER_LENGTH, _MOST_LENGTHS = 4_500_000, 256
 """Bytes for each different length of examples, measured: oneDNN builds and keeps kernels for every shape it meets, and what
-stays between freed blocks keeps them from being joined for the next larger batch. Its cache is full after about so many."""
+stays between freed blocks seems to keep them from being joined for the next larger batch. The bound is a guess: caches fill up."""
 
 CPU_SPREAD = (0.8, 1.6)
 """Peaks measured on CPUs over the estimate, from least to most (docs/design/planner.md)."""
