@@ -8,6 +8,8 @@ COMPUTE_ENVIRONMENT: dict[str, str] = {
     # Threads that wait for each other sleep instead of spinning. On a machine whose cores have other work, spinning made
     # a training step fifty times slower (44 instead of 2300 tokens/s with two busy neighbours on two cores).
     "OMP_WAIT_POLICY": "PASSIVE",
+    # oneDNN keeps a kernel for every shape it meets, a thousand by default; batches of text have many shapes.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
 }
 
 JOB_ENVIRONMENT: dict[str, str] = {

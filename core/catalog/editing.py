@@ -9,14 +9,14 @@ import shutil
 import time
 from pathlib import Path
 
-from ..embedded import BASE_MODEL_NAME
 from ..errors import NameTaken, Refused, UsageError
 from ..fsio import disk_errors, fsync_dir, staged_folder
-from ..paths import Home, check_name
+from ..paths import Home
 from ..planner.reading import read_model
 from ..runs.spec import ACTIVE
 from .entries import AdapterEntry, ModelEntry
 from .manifest import MANIFEST_FILE, BaseRef, Manifest, read_manifest, update_manifest, write_manifest
+from .names import name_from, require_free
 from .peftfiles import AdapterFiles, read_adapter
 
 _SAFE_SUFFIXES = frozenset({".safetensors", ".json", ".md", ".txt", ".jinja", ".model", ".tiktoken"})
@@ -27,19 +27,6 @@ def is_safe_file(name: str) -> bool:
     """Whether a file may enter the catalog: weights, configuration, tokenizer and text; no pickles, no code."""
     path = Path(name)
     return path.suffix.lower() in _SAFE_SUFFIXES or name in ("LICENSE", "NOTICE")
-
-
-def require_free(home: Home, name: str) -> None:
-    """Raise `NameTaken` when an artifact of the home, or the embedded base, is called ``name``."""
-    check_name(name)
-    taken = [folder / name for folder in (home.models, home.adapters) if (folder / name).exists() or (folder / name).is_symlink()]
-    if taken or name == BASE_MODEL_NAME:
-        raise NameTaken(f"the name '{name}' is taken{f' by {taken[0]}' if taken else ''}", "choose another with --name, or remove it first")
-
-
-def name_from(folder: Path) -> str:
-    """A catalog name made of a folder's."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip(".-_")[:96] or "unnamed"
 
 
 def add_model(home: Home, folder: Path, name: str) -> str:

@@ -15,19 +15,20 @@ from .. import registry
 from ..api import Example, Method, Task
 from ..catalog.catalog import Catalog
 from ..catalog.entries import ModelEntry
+from ..catalog.names import free_name, require_free
 from ..data.shaping import Dataset, examples
 from ..devices import Device, select
 from ..errors import Incompatible, NameTaken, NotFound, Refused, UsageError, closest
 from ..modelspec import TOKENIZER_FILES
 from ..options import describe, parse, to_dict
-from ..paths import Home, check_name
+from ..paths import Home
 from ..planner.advice import make_plan, require_fit
 from ..planner.memory import Plan
 from ..planner.reading import read_model
 from ..planner.workload import guess_lengths
 from ..training import TrainingOptions
 from .launch import launch
-from .spec import ACTIVE, EvaluateRequest, HubRequest, MergeRequest, RunKind, TrainRequest
+from .spec import EvaluateRequest, HubRequest, MergeRequest, RunKind, TrainRequest
 from .store import Run, RunStore
 
 QUICK_ROWS = 20_000
@@ -105,31 +106,11 @@ def _method_for(model: ModelEntry, name: str, task: Task, method_options: Mappin
     return method
 
 
-def free_name(home: Home, wanted: str) -> str:
-    """``wanted``, or ``wanted-2``, ``wanted-3``, … where results or active runs have it already."""
-    number, name = 1, wanted
-    while name_in_use(home, name):
-        number += 1
-        name = f"{wanted}-{number}"
-    return name
-
-
-def name_in_use(home: Home, name: str) -> bool:
-    """Whether an adapter, a model, or a run still under way has this name."""
-    for folder in (home.adapters / name, home.models / name):
-        if folder.exists() or folder.is_symlink():
-            return True
-    return any(run.spec.name == name and run.state().state in ACTIVE for run in RunStore(home).list("train"))
-
-
 def _result_name(home: Home, model: ModelEntry, method: str, name: str) -> str:
     if not name:
         stem = Path(model.name).name or "model"
         return free_name(home, f"{stem}-{method}".replace(":", "-"))
-    check_name(name)
-    if name_in_use(home, name):
-        raise NameTaken(f"the name '{name}' is taken", "choose another with --name, or remove the old one: finetui adapters remove")
-    return name
+    return require_free(home, name)
 
 
 def train_request(

@@ -26,7 +26,7 @@ _WASTE_TOKENS = 32
 
 _ROW_MULTIPLE = 64
 """A packed row is filled up to a multiple of this. Kernels are built and kept per shape: with a length of its own in every
-step, memory grew from 100 to 450 MB within 40 steps of the embedded model; filled up, it stays at half of that."""
+step, memory grew from 100 to 450 MB within 40 steps of the embedded model; filled up, to half of that."""
 
 
 @dataclass(frozen=True, slots=True)
