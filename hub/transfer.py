@@ -16,15 +16,16 @@ import msgspec
 from ..core import registry
 from ..core.api import HubFile, PushPlan, Transfer
 from ..core.catalog.catalog import Catalog, require_usable
-from ..core.catalog.editing import is_safe_file, name_from, require_free
+from ..core.catalog.editing import is_safe_file
 from ..core.catalog.entries import AdapterEntry
 from ..core.catalog.manifest import MANIFEST_FILE, BaseRef, Manifest, Source, read_manifest, write_manifest
+from ..core.catalog.names import name_from, require_free
 from ..core.catalog.peftfiles import CONFIG_FILE, read_adapter
 from ..core.config import Settings
 from ..core.errors import CorruptFile, UsageError
 from ..core.fsio import disk_errors, read_json
 from ..core.options import to_dict
-from ..core.paths import Home, check_name
+from ..core.paths import Home
 from ..core.runs.spec import HubRequest
 from .card import model_card
 
@@ -200,8 +201,7 @@ def pull_request(home: Home, repo: str, *, hub: str = "huggingface", name: str =
     """
     repo, _, revision = repo.partition("@")
     check_repo(repo)
-    name = check_name(name) if name else name_from(Path(repo))
-    require_free(home, name)
+    name = require_free(home, name or name_from(Path(repo)))
     return HubRequest(hub=hub_name(hub), repo=repo, revision=revision, name=name, settings=_settings(hub, settings), home=str(home.root))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from finetui.core.catalog.catalog import Catalog
 from finetui.core.catalog.manifest import MANIFEST_FILE, BaseRef, Manifest, Parent, read_manifest, write_manifest
+from finetui.core.catalog.names import free_name
 from finetui.core.embedded import BASE_MODEL_NAME
 from finetui.core.errors import CorruptFile, Incompatible, NameTaken, NotFound, Refused, UnsafeFile, UsageError
 from finetui.core.paths import Home
@@ -140,6 +141,16 @@ def test_what_an_active_run_needs_is_not_removed(catalog: Catalog, home: Home, b
         with pytest.raises(Refused, match=run.id):
             remove(name)
     assert (home.adapters / "a").exists()
+
+
+def test_the_name_of_a_run_under_way_is_taken(catalog: Catalog, home: Home, base: Path, tmp_path: Path) -> None:
+    RunStore(home).create("train", "whatever", {"name": "coming"})
+    folder = make_adapter(tmp_path / "a", base)
+    for add in (lambda: catalog.import_adapter(folder, "coming"), lambda: catalog.add_model(base, "coming")):
+        with pytest.raises(NameTaken, match="under way"):
+            add()
+    assert (free_name(home, "coming"), free_name(home, "base"), free_name(home, "new")) == ("coming-2", "base-2", "new")
+    assert free_name(home, BASE_MODEL_NAME) == f"{BASE_MODEL_NAME}-2"
 
 
 def test_tags(catalog: Catalog, home: Home, base: Path, tmp_path: Path) -> None:
