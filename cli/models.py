@@ -64,8 +64,7 @@ def add(app: App, source: str, name: str) -> None:
 
         repo, _, revision = source.partition("@")
         narrate(f"downloading {repo} into the Hugging Face cache")
-        download_model(repo, revision)
-        entry = app.catalog.model(repo)
+        entry = app.catalog.model(str(download_model(repo, revision)))
     else:
         raise UsageError(f"'{source}' is neither a folder nor a Hub id", "give a folder with config.json, or owner/name[@revision]")
     if app.json:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.api import CorruptFile, UnsafeFile
-from .hubclient import PICKLE_SUFFIXES, hub_errors, is_same, list_files, open_client
+from .hubclient import PICKLE_SUFFIXES, again, hub_errors, is_same, list_files, open_client
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 _PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "README.md", "LICENSE*"]
 
@@ -24,19 +28,17 @@ def download_model(repo: str, revision: str = "") -> Path:
     what = f"{repo}@{revision}" if revision else repo
     with hub_errors(what):
         api = open_client()
-        commit = str(api.model_info(repo, revision=revision or None).sha)
-        files = {path: file for path, file in list_files(api, repo, commit).items() if "/" not in path}
+        commit = str(again(lambda: api.model_info(repo, revision=revision or None), what).sha)
+        files = {path: file for path, file in again(lambda: list_files(api, repo, commit), what).items() if "/" not in path}
         weights = [path for path in files if path.endswith(".safetensors")]
         pickles = [path for path in files if path.endswith(PICKLE_SUFFIXES)]
         if pickles and not weights:
             raise UnsafeFile(
                 f"{what} has its weights only as a pickle ({pickles[0]}), which can run code", "choose a model with safetensors"
             )
-        folder = Path(
-            api.snapshot_download(repo, revision=revision or "main", allow_patterns=_PATTERNS, ignore_patterns=["*/*", "consolidated*"])
-        )
+        folder = _snapshot(api, repo, revision or "main", what)
         if folder.name != commit:
-            folder = Path(api.snapshot_download(repo, revision=commit, allow_patterns=_PATTERNS, ignore_patterns=["*/*", "consolidated*"]))
+            folder = _snapshot(api, repo, commit, what)
         for path, file in files.items():
             local = folder / path
             if local.exists() and not is_same(local, file):
@@ -44,3 +46,9 @@ def download_model(repo: str, revision: str = "") -> Path:
                 local.unlink(missing_ok=True)
                 raise CorruptFile(f"{what}: {path} arrived damaged and was removed", "add the model again")
     return folder
+
+
+def _snapshot(api: HfApi, repo: str, revision: str, what: str) -> Path:
+    """Fetch a revision into the cache; what an earlier attempt fetched is not fetched again."""
+    ignored = ["*/*", "consolidated*"]
+    return Path(again(lambda: api.snapshot_download(repo, revision=revision, allow_patterns=_PATTERNS, ignore_patterns=ignored), what))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,3 +71,21 @@ def test_pickles_damage_and_absence(machine: Machine, hub: HubServer) -> None:
     assert "corrupt" in damaged.stderr
     assert download(machine, "org/tiny").returncode == 0, "the damaged file was removed, not kept for ever"
     assert machine.catalog.model("org/tiny").problem == ""
+
+
+@pytest.mark.parametrize("part", ["/api/models/org/tiny", "/tree/", "config.json", "model.safetensors"])
+def test_a_passing_failure_is_tried_again(machine: Machine, hub: HubServer, part: str) -> None:
+    hub.fail("GET", part, "503")
+    hub.fail("HEAD", part, "503")
+    done = download(machine, "org/tiny")
+    assert done.returncode == 0, done.stderr
+
+
+def test_adding_a_revision_names_that_revision(machine: Machine, hub: HubServer) -> None:
+    assert download(machine, "org/tiny").returncode == 0
+    first = hub.repositories["org/tiny"].branches["main"]
+    newer = hub.repositories["org/tiny"].commit("v2", {**hub.repositories["org/tiny"].files, "README.md": b"new"}, "newer")
+    command = [sys.executable, "-m", "finetui", "--json", "models", "add", f"org/tiny@{newer}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=machine.env())
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["revision"] == newer != first
