@@ -132,9 +132,9 @@ class Job:
         self._metrics.close()
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        """The first SIGINT or SIGTERM asks for a stop; the next one interrupts."""
+        """SIGINT and SIGTERM ask for a stop; the second one interrupts, but only where the stop is wanted at once."""
         self._signals += 1
-        if self._signals > 1:
+        if self._signals > 1 and records.is_requested(self.dir, records.STOP_NOW):
             raise KeyboardInterrupt
 
     def _append_event(self, kind: str, message: str, data: dict[str, Any], *, sync: bool) -> None:
@@ -145,7 +145,7 @@ class Job:
 def run_job(function: Callable[[Job], dict[str, Any]]) -> NoReturn:
     """Run ``function`` as the job of the run directory in ``sys.argv[1]``, write ``result.json`` and exit.
 
-    The exit code is 0 (succeeded, stopped), that of the error, or 130 (interrupted by a second signal).
+    The exit code is 0 (succeeded, stopped), that of the error, or 130 (interrupted, see `Job.on_signal`).
     """
     job = Job(Path(sys.argv[1]))
     signal.signal(signal.SIGINT, job.on_signal)
@@ -163,21 +163,23 @@ def run_job(function: Callable[[Job], dict[str, Any]]) -> NoReturn:
 
 def _outcome(job: Job, function: Callable[[Job], dict[str, Any]]) -> Result:
     state: State = "succeeded"
-    code, result, error = 0, {}, None
+    code, result, error, reason = 0, {}, None, ""
     try:
         result = function(job)
         msgspec.json.encode(result)
     except Stopped as stop:
         state, result = "stopped", stop.result
     except KeyboardInterrupt:
-        state, code = "stopped", 130
+        state, code, reason = "stopped", 130, f"interrupted; {records.last_checkpoint(job.dir)}"
     except Exception as problem:
         known = describe_error(problem)
         if known is not problem:
             with contextlib.suppress(OSError):
                 traceback.print_exc()
         state, code, error = "failed", known.exit_code, known.to_dict()
-    return Result(state=state, attempt=job.attempt, finished=time.time(), exit_code=code, result=result, error=error)
+    return Result(
+        state=state, attempt=job.attempt, finished=time.time(), exit_code=code, result=result, error=error, reason=reason
+    )  # fmt: skip
 
 
 def _last_seq(path: Path) -> int:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from . import records
 
-GENTLY: tuple[tuple[float, signal.Signals], ...] = ((10, signal.SIGINT), (120, signal.SIGTERM), (150, signal.SIGKILL))
-"""Seconds after the request → signal. The request file itself is seen by the job at its next step; SIGINT says the same
-to a job that is busy elsewhere; SIGTERM, its second signal, interrupts it without a checkpoint."""
+GENTLY: tuple[tuple[float, signal.Signals], ...] = ((10, signal.SIGINT),)
+"""Seconds after the request → signal. The request file itself is seen by the job at its next step; SIGINT says the same."""
 
 NOW: tuple[tuple[float, signal.Signals], ...] = ((0, signal.SIGINT), (2, signal.SIGTERM), (6, signal.SIGKILL))
+"""A second signal interrupts the job, without a checkpoint."""
+
+PATIENCE_SECONDS = 1800.0
+"""How long a job may take to stop by itself: a large checkpoint takes minutes. After that it is stopped as with `NOW`."""
 
 
 class Ladder:
@@ -26,8 +29,8 @@ class Ladder:
         self._began = 0.0
         self._now = False
         self.requested = False
-        self.last = ""
-        """Name of the last signal sent."""
+        self.sent: list[signal.Signals] = []
+        """The signals sent so far, in order."""
 
     def advance(self) -> bool:
         """Look for requests, send what is due; returns whether this call saw the first request."""
@@ -35,12 +38,14 @@ class Ladder:
         if first:
             self.requested = True
             self._restart(GENTLY)
+        if self.requested and not self._now and time.monotonic() - self._began >= PATIENCE_SECONDS:
+            records.request(self._folder, records.STOP_NOW)
         if self.requested and not self._now and records.is_requested(self._folder, records.STOP_NOW):
             self._now = True
             self._restart(NOW)
         while self._steps and time.monotonic() - self._began >= self._steps[0][0]:
             number = self._steps.pop(0)[1]
-            self.last = number.name
+            self.sent.append(number)
             self._send(number)
         return first
 

@@ -18,6 +18,9 @@ STOP = "stop"
 STOP_NOW = "stop_now"
 CHECKPOINT = "checkpoint"
 
+STEP_PREFIX = "step-"
+"""A training checkpoint is the folder ``checkpoints/step-NUMBER``."""
+
 
 def request(folder: Path, name: str) -> None:
     """Leave the request ``name`` (`STOP`, `STOP_NOW` or `CHECKPOINT`) for the run's supervisor and job."""
@@ -89,17 +92,27 @@ def begin_attempt(folder: Path, record: RunState, supervisor: ProcessIdentity | 
 
 
 def drop_superseded(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Metric lines without those that a later attempt trained again from an earlier checkpoint."""
+    """Metric lines without those that a later attempt trained again from an earlier checkpoint.
+
+    An attempt that begins with an evaluation makes up for one that was cut short: the step itself was not trained again.
+    """
     kept: list[dict[str, Any]] = []
     attempt = 0
     for record in records:
         number = record.get("attempt", 1)
         if number > attempt:
             attempt, step = number, record.get("step")
-            while step is not None and kept and kept[-1].get("step", -1) >= step:
+            first = None if step is None else step + ("eval_loss" in record)
+            while first is not None and kept and kept[-1].get("step", -1) >= first:
                 kept.pop()
         kept.append(record)
     return kept
+
+
+def last_checkpoint(folder: Path) -> str:
+    """The newest checkpoint of a run, in words."""
+    steps = [int(path.name.removeprefix(STEP_PREFIX)) for path in (folder / "checkpoints").glob(f"{STEP_PREFIX}*")]
+    return f"last checkpoint: step {max(steps)}" if steps else "no checkpoint"
 
 
 def console_tail(folder: Path, lines: int = 12) -> str:

@@ -197,6 +197,7 @@ class Result(msgspec.Struct, kw_only=True):
         state: ``succeeded``, ``stopped`` or ``failed``.
         result: what the job's function returned.
         error: ``{"kind", "message", "hint"}`` of a failed job.
+        reason: why it ended, where neither of these says so.
     """
 
     state: State
@@ -205,6 +206,7 @@ class Result(msgspec.Struct, kw_only=True):
     exit_code: int = 0
     result: dict[str, Any] = {}
     error: dict[str, str] | None = None
+    reason: str = ""
 
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -72,8 +72,12 @@ class Supervisor:
             return
         if state not in (("queued",) if mode == "start" else ("stopped", "failed", "lost")):
             raise errors.Refused(f"run {self.spec.run} is {state} and cannot be {'started' if mode == 'start' else 'resumed'}")
-        if mode == "resume" and identity.find_tagged(self.spec.run):
-            raise errors.Refused(f"processes of run {self.spec.run} are still alive", f"finetui runs stop {self.spec.run} --now")
+        if mode == "resume":
+            self.sweep()
+            if identity.find_tagged(self.spec.run):
+                raise errors.Refused(
+                    f"processes of run {self.spec.run} are still alive and cannot be ended", "wait for them, then try again"
+                )
         attempt = self.state.attempt + (mode == "resume")
         self.began = time.time()
         records.begin_attempt(self.folder, self.state, me, attempt)

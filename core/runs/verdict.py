@@ -49,17 +49,24 @@ def judge(folder: Path, attempt: int, code: int | None, ladder: Ladder, *, out_o
         result = None
     if result is not None:
         return from_result(result)
-    if ladder.requested:
-        how = f"ended by {ladder.last}, without a checkpoint" if ladder.last else "ended before its first checkpoint"
-        return Verdict("stopped", how, code)
+    if _ended_on_request(code, ladder):
+        how = f"ended by {ladder.sent[-1].name}" if ladder.sent else "ended on request"
+        return Verdict("stopped", f"{how}; {records.last_checkpoint(folder)}", code)
     error = _unexplained(folder, code, out_of_memory)
     return Verdict("failed", error.message.splitlines()[0], code, error.to_dict())
+
+
+def _ended_on_request(code: int | None, ladder: Ladder) -> bool:
+    """Whether a job without a result ended because it was told to; one that crashes meanwhile has failed all the same."""
+    if code is None:
+        return ladder.requested
+    return -code in ladder.sent if code < 0 else bool(ladder.sent)
 
 
 def from_result(result: Result) -> Verdict:
     """What the job said itself."""
     reason = result.error["message"].splitlines()[0] if result.error and result.error["message"] else ""
-    return Verdict(cast(EndState, result.state), reason, result.exit_code, result.error)
+    return Verdict(cast(EndState, result.state), reason or result.reason, result.exit_code, result.error)
 
 
 def _unexplained(folder: Path, code: int | None, out_of_memory: bool) -> errors.FineTUIError:

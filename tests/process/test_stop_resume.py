@@ -11,8 +11,9 @@ from finetui.core.errors import Refused
 from finetui.core.fsio import read_json
 from finetui.core.runs import control
 from finetui.core.runs.follow import follow
+from finetui.core.runs.identity import TAG, signal_process
 from finetui.core.runs.launch import launch, resume
-from support.runs import Toys, until, wait_for, wait_for_end
+from support.runs import Toys, python, until, wait_for, wait_for_end
 
 
 def test_stop_saves_a_checkpoint_and_resume_goes_on_from_it(toys: Toys) -> None:
@@ -73,7 +74,33 @@ def test_stop_now_interrupts_a_job_that_waits(toys: Toys) -> None:
     wait_for(run, "running")
     control.stop(run, now=True)
     state = wait_for_end(run, 20)
-    assert (state.state, state.exit_code) == ("stopped", 130)
+    assert (state.state, state.exit_code, state.reason) == ("stopped", 130, "interrupted; no checkpoint")
+
+
+def test_signals_without_now_only_ask(toys: Toys) -> None:
+    """A machine that shuts down sends SIGTERM to everyone, the supervisor passes its own on: the job still saves."""
+    run = toys.start(steps=1000, pause=0.5)
+    job = wait_for(run, "running").job
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        signal_process(job, number)
+    state = wait_for_end(run)
+    assert (state.state, state.exit_code) == ("stopped", 0)
+    assert (run.dir / "checkpoints" / "step.json").exists()
+
+
+def test_resume_ends_what_the_last_attempt_left_behind(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = toys.start(do="raise")
+    assert wait_for_end(run).state == "failed"
+    monkeypatch.setenv(TAG, run.id)
+    left = python("import time; time.sleep(60)")
+    monkeypatch.delenv(TAG)
+    try:
+        resume(run)
+        assert left.wait(5) == -signal.SIGTERM
+        assert wait_for_end(run).attempt == 2
+    finally:
+        left.kill()
+        left.communicate()
 
 
 def test_checkpoint_on_request(toys: Toys) -> None:

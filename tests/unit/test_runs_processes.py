@@ -17,6 +17,8 @@ from finetui.core.fsio import is_locked
 from finetui.core.runs import ladder, leases, records
 from finetui.core.runs.failure import describe_error
 from finetui.core.runs.identity import TAG, find_job, find_tagged, identify, is_alive, signal_process, wait_for_end
+from finetui.core.runs.records import drop_superseded
+from finetui.core.runs.verdict import judge
 from support.runs import python, until
 
 SLEEP = "import time; time.sleep(60)"
@@ -128,11 +130,38 @@ def test_ladder_asks_then_tells_then_ends(tmp_path: Path, monkeypatch: pytest.Mo
     assert not steps.advance() and not steps.requested
     records.request(tmp_path, records.STOP)
     assert steps.advance() and not steps.advance() and steps.requested and sent == []
-    for seconds, expected in ((11, ["SIGINT"]), (121, ["SIGINT", "SIGTERM"]), (151, ["SIGINT", "SIGTERM", "SIGKILL"])):
+    for seconds in (11, 151, 1799):
         now = 100.0 + seconds
         steps.advance()
+        assert sent == ["SIGINT"], "a large checkpoint takes its time"
+    for seconds, expected in ((0, ["SIGINT"] * 2), (3, ["SIGINT"] * 2 + ["SIGTERM"]), (7, ["SIGINT"] * 2 + ["SIGTERM", "SIGKILL"])):
+        now = 1900.0 + seconds
+        steps.advance()
         assert sent == expected
-    assert steps.last == "SIGKILL"
+    assert [number.name for number in steps.sent] == sent
+
+
+@pytest.mark.parametrize(
+    ("code", "sent", "state", "words"),
+    [
+        (-signal.SIGKILL, [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], "stopped", "SIGKILL; last checkpoint: step 12"),
+        (-signal.SIGSEGV, [signal.SIGINT], "failed", "SIGSEGV"),
+        (-signal.SIGKILL, [signal.SIGINT], "failed", "memory"),
+        (9, [], "failed", "exit code 9"),
+        (1, [signal.SIGINT], "stopped", "SIGINT"),
+        (None, [], "stopped", "on request"),
+    ],
+)
+def test_a_crash_after_a_stop_request_is_a_crash(
+    tmp_path: Path, code: int | None, sent: list[signal.Signals], state: str, words: str
+) -> None:
+    (tmp_path / "checkpoints" / "step-00000012").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step-00000007").mkdir()
+    (tmp_path / "checkpoints" / ".damaged-step-00000020").mkdir()
+    asked = ladder.Ladder(tmp_path, lambda number: None)
+    asked.requested, asked.sent = True, sent
+    end = judge(tmp_path, 1, code, asked, out_of_memory=True)
+    assert end.state == state and words in end.reason
 
 
 def test_ladder_goes_faster_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +179,14 @@ def test_ladder_goes_faster_when_asked(tmp_path: Path, monkeypatch: pytest.Monke
     now = 112.0
     steps.advance()
     assert sent == ["SIGINT", "SIGTERM", "SIGKILL"]
+
+
+def test_an_evaluation_made_up_for_does_not_drop_the_step_before_it() -> None:
+    first = [{"attempt": 1, "step": step, "loss": 1.0} for step in (1, 2, 3)]
+    made_up = [{"attempt": 2, "step": 3, "eval_loss": 1.0}, {"attempt": 2, "step": 4, "loss": 1.0}]
+    again = [{"attempt": 2, "step": 3, "loss": 1.0}]
+    assert drop_superseded([*first, *made_up]) == [*first, *made_up]
+    assert drop_superseded([*first, *again]) == [*first[:2], *again]
 
 
 class OutOfMemoryError(RuntimeError):
