@@ -34,7 +34,7 @@ def model_card(entry: AdapterEntry, manifest: Manifest, repo: str, base_id: str)
     if figures:
         shown = {key: figures[key] for key in _SHOWN_METRICS if key in figures}
         parts.append("## Figures\n\n" + _table("metric", shown or figures))
-    parts.append("## Limits\n\n" + _limits(entry, bool(figures)))
+    parts.append("## Limits\n\n" + _limits(entry, manifest))
     return "\n\n".join(parts) + "\n"
 
 
@@ -56,7 +56,7 @@ def _front_matter(entry: AdapterEntry, manifest: Manifest, name: str, base_id: s
     fields["tags"] = list(dict.fromkeys(tag for tag in tags if tag))
     results = {key: value for key, value in finite(manifest.metrics).items() if key in _INDEXED_METRICS}
     if results:
-        dataset = {"name": ", ".join(manifest.data.files) or "unnamed", "type": "custom"}
+        dataset = {"name": ", ".join(manifest.data.eval_files or manifest.data.files) or "unnamed", "type": "custom"}
         measured = [{"type": key, "value": value} for key, value in results.items()]
         fields["model-index"] = [{"name": name, "results": [{"task": {"type": pipeline}, "dataset": dataset, "metrics": measured}]}]
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
@@ -94,6 +94,12 @@ def _options(manifest: Manifest) -> dict[str, Any]:
         rows["rows"] = manifest.data.rows
     if manifest.data.digest:
         rows["data sha256"] = manifest.data.digest
+    if manifest.data.eval_files:
+        rows["evaluation data"] = ", ".join(manifest.data.eval_files)
+    if manifest.data.eval_digest:
+        rows["evaluation data sha256"] = manifest.data.eval_digest
+    if manifest.training_precision:
+        rows["precision"] = manifest.training_precision
     return rows | {f"{package} version": version for package, version in manifest.versions.items()}
 
 
@@ -106,10 +112,13 @@ def _cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _limits(entry: AdapterEntry, has_figures: bool) -> str:
+def _limits(entry: AdapterEntry, manifest: Manifest) -> str:
     text = "It inherits the licence, limits and biases of the model it was made from."
     if entry.peft_type:
         text += " It works with that model only."
-    if has_figures:
-        text += " The figures come from rows of its own training data that were kept for evaluation; no benchmark was run."
+    measured = [key for key in finite(manifest.metrics) if key in _INDEXED_METRICS]
+    if measured and manifest.data.eval_files:
+        text += " The evaluation figures come from the evaluation data named above; no benchmark was run."
+    elif measured:
+        text += " The evaluation figures come from rows of its own training data that were kept for evaluation; no benchmark was run."
     return text

@@ -34,11 +34,18 @@ class BaseRef(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class DataRef(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The training data: files as given, one digest over their contents, rows after reading."""
+    """The training data: files as given, one digest over their contents, rows after reading.
+
+    Attributes:
+        eval_files: evaluation data given apart from it; empty where rows were kept from ``files``, or nothing was.
+        eval_digest: over their contents.
+    """
 
     files: list[str] = []
     digest: str = ""
     rows: int = 0
+    eval_files: list[str] = []
+    eval_digest: str = ""
 
 
 class Parent(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -69,6 +76,9 @@ class Manifest(msgspec.Struct, kw_only=True):
 
     Attributes:
         version: of this layout.
+        training_options: those that were not the defaults.
+        training_precision: ``bf16``, ``fp16`` or ``fp32``: what the computation ran in, whoever decided it.
+        objective: that was asked for; empty: by the shape of the data.
         versions: of the packages that made it, ``{"torch": "2.13.0", …}``.
         metrics: last figures: ``loss``, ``eval_loss``, ``perplexity``, ``trainable_parameters``, ….
         created: seconds since the epoch.
@@ -81,6 +91,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     method: str = ""
     method_options: dict[str, Any] = {}
     training_options: dict[str, Any] = {}
+    training_precision: str = ""
+    objective: str = ""
     task: str = ""
     base: BaseRef = msgspec.field(default_factory=BaseRef)
     data: DataRef = msgspec.field(default_factory=DataRef)

@@ -12,7 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from .. import registry
-from ..catalog.manifest import read_manifest
+from ..catalog.manifest import Manifest, read_manifest
 from ..options import parse
 from .loading import load_base
 from .precision import choose
@@ -75,9 +75,14 @@ def recipe_for(adapter: Path) -> BaseRecipe:
     arguments = method.load_arguments(options, device)
     if "quantization_config" not in arguments:
         return BaseRecipe("the base as stored")
-    precision = choose(device, manifest.training_options.get("bf16"), manifest.training_options.get("fp16"))
     kind = arguments["quantization_config"].bnb_4bit_quant_type
-    return BaseRecipe(f"the base dequantised from 4 bits ({kind})", arguments, precision.dtype)
+    return BaseRecipe(f"the base dequantised from 4 bits ({kind})", arguments, _training_dtype(manifest, device))
+
+
+def _training_dtype(manifest: Manifest, device: torch.device) -> torch.dtype:
+    """What the base was rounded to before it was quantised; manifests that do not say so leave it to this machine's habit."""
+    recorded = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}.get(manifest.training_precision)
+    return recorded or choose(device, manifest.training_options.get("bf16"), manifest.training_options.get("fp16")).dtype
 
 
 def _quantised(model: nn.Module) -> dict[str, Any]:

@@ -6,19 +6,20 @@ import shutil
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 
 from ..api import Method
-from ..catalog.digest import digest_folder
+from ..catalog.catalog import Catalog
 from ..catalog.manifest import BaseRef, DataRef, Manifest, Parent, read_manifest, write_manifest
 from ..data.fingerprint import fingerprint
 from ..errors import DiskError
 from ..fsio import disk_errors, read_json, staged_folder, write_json
 from ..options import to_dict
 from ..planner.reading import read_model
+from ..paths import Home
 from ..runs.spec import TrainRequest
 from ..training import TrainingOptions
 from .peft_support import CONFIG_FILE
@@ -26,6 +27,20 @@ from .peft_support import CONFIG_FILE
 _PACKAGES = ("finetui", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors", "tokenizers")
 _OWN_FILES = ("config.json", "generation_config.json", "model.safetensors.index.json", "finetui.json")
 _TOKENIZER_SUFFIXES = (".json", ".txt", ".model", ".jinja")
+
+
+class Sources(NamedTuple):
+    """Digests of the base's weights, the training data, and the evaluation data (empty where there is none of its own)."""
+
+    base: str
+    data: str
+    evaluation: str
+
+
+def read_sources(home: Home, request: TrainRequest) -> Sources:
+    """What a run is about to be made from: taken when it begins, as the files may change or go while it trains."""
+    evaluation = fingerprint(request.eval_data) if request.eval_data else ""
+    return Sources(Catalog(home).digest(request.model_path), fingerprint(request.data), evaluation)
 
 
 def is_published(request: TrainRequest, run: str) -> bool:
@@ -53,18 +68,29 @@ def publish(model: Any, method: Method, request: TrainRequest, manifest: Manifes
 
 
 def build_manifest(
-    request: TrainRequest, method: Method, method_options: Any, options: TrainingOptions, *, run: str, rows: int, metrics: dict[str, Any]
+    request: TrainRequest,
+    method: Method,
+    method_options: Any,
+    options: TrainingOptions,
+    *,
+    precision: str,
+    run: str,
+    rows: int,
+    metrics: dict[str, Any],
+    sources: Sources,
 ) -> Manifest:
-    """Where the result comes from, in full."""
-    digest = digest_folder(Path(request.model_path))
+    """Where the result comes from, in full. ``precision`` is the computation's: ``bf16``, ``fp16`` or ``fp32``."""
     hub_id = "" if Path(request.base_model_name_or_path).is_absolute() else request.base_model_name_or_path
     return Manifest(
         kind="model" if method.artifact == "model" else "adapter", name=request.name, method=method.name,
-        method_options=to_dict(method_options), training_options=to_dict(options, changed_only=True), task=request.task,
-        base=BaseRef(name=request.model, hub_id=hub_id, revision=request.base_revision, digest=digest, path=request.model_path),
-        data=DataRef(files=request.data, digest=fingerprint(request.data), rows=rows), seed=request.seed,
+        method_options=to_dict(method_options), training_options=to_dict(options, changed_only=True), training_precision=precision,
+        objective=request.objective, task=request.task,
+        base=BaseRef(name=request.model, hub_id=hub_id, revision=request.base_revision, digest=sources.base, path=request.model_path),
+        data=DataRef(
+            files=request.data, digest=sources.data, rows=rows, eval_files=request.eval_data, eval_digest=sources.evaluation
+        ), seed=request.seed,
         versions={name: version(name) for name in _PACKAGES}, metrics=metrics, run=run, created=time.time(),
-        parents=[Parent(relation="base", name=request.model, digest=digest, repo=hub_id, revision=request.base_revision)],
+        parents=[Parent(relation="base", name=request.model, digest=sources.base, repo=hub_id, revision=request.base_revision)],
     )  # fmt: skip
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
+from transformers import set_seed
 
 from .. import registry
 from ..api import Method, ModelSpec, NameTaken
@@ -19,16 +18,16 @@ from ..runs.spec import TrainRequest
 from ..training import TrainingOptions, within_context
 from . import attention
 from .batches import Schedule
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpoints, Progress
 from .corpus import load_corpus
 from .forward import base_of
-from .loading import load_base, load_tokenizer, quiet_libraries
+from .loading import compute_device, load_base, load_tokenizer, quiet_libraries
 from .loop import Loop, StopTraining
 from .memory import MemoryMeter, keep_freed_memory
 from .optim import build_optimizer, build_scheduler
 from .peft_support import leave_casting_to_autocast
 from .precision import Precision, choose
-from .publish import build_manifest, is_published, publish
+from .publish import build_manifest, is_published, publish, read_sources
 
 
 def main(job: Job) -> dict[str, Any]:
@@ -55,8 +54,9 @@ def main(job: Job) -> dict[str, Any]:
     if not is_published(request, job.spec.run):
         metrics = manifest_metrics(result)
         manifest = build_manifest(
-            request, loop.method, loop.method_options, loop.options, run=job.spec.run, rows=loop.corpus.rows, metrics=metrics
-        )
+            request, loop.method, loop.method_options, loop.options,
+            precision=loop.precision.name, run=job.spec.run, rows=loop.corpus.rows, metrics=metrics, sources=loop.sources,
+        )  # fmt: skip
         publish(loop.model, loop.method, request, manifest)
     job.event("saved", f"saved {request.name}", path=request.output)
     return {**result, "adapter": request.output}
@@ -69,7 +69,7 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     options = within_context(parse(TrainingOptions, request.training_options, owner="training"), spec.max_length)
     method: Method = registry.load("methods", request.method)
     method_options = parse(method.options, request.method_options, owner=f"method '{method.name}'")
-    device = Accelerator(cpu=request.gpus == "none").device
+    device = torch.device("cpu") if request.gpus == "none" else compute_device()
     precision = choose(device, options.bf16, options.fp16)
     keep_freed_memory()
     meter = MemoryMeter(device)
@@ -79,7 +79,10 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     for sentence in corpus.warnings:
         job.event("warning", sentence)
     model = load_model(folder, method, method_options, options, request, device, precision)
+    sources = read_sources(job.home, request)
     packed = options.packing and attention.enable(base_of(model), precision)
+    if options.packing and not packed:
+        job.event("warning", f"{type(base_of(model)).__name__} cannot keep packed examples apart: they are padded instead, which is slower")
 
     schedule = Schedule(len(corpus.train), options.per_device_train_batch_size, options.gradient_accumulation_steps, request.seed)
     total_steps = schedule.total_steps(options.max_steps, options.num_train_epochs)
@@ -88,7 +91,7 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
         job=job, model=model, method=method, method_options=method_options, options=options, spec=spec, corpus=corpus,
         precision=precision, device=device, packed=packed, schedule=schedule, total_steps=total_steps, optimizer=optimizer,
         scheduler=build_scheduler(optimizer, options, total_steps), meter=meter,
-        checkpoints=Checkpoints(job.checkpoints, options.save_total_limit),
+        checkpoints=Checkpoints(job.checkpoints, options.save_total_limit), sources=sources, progress=Progress(data_digest=sources.data),
     )  # fmt: skip
     announce(loop)
     return loop

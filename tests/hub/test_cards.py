@@ -51,6 +51,18 @@ def test_everything_known_is_in_it(entry: AdapterEntry) -> None:
     assert "1,234,567 parameters" in card
 
 
+def test_the_figures_name_the_data_they_come_from(entry: AdapterEntry) -> None:
+    manifest = Manifest(method="lora", data=DataRef(files=["train.jsonl"]), metrics={"eval_loss": 1.5, "steps": 5})
+    assert "rows of its own training data" in model_card(entry, manifest, "ada/a", "org/base")
+    manifest.data.eval_files, manifest.data.eval_digest = ["held-out.jsonl"], "e" * 64
+    card = model_card(entry, manifest, "ada/a", "org/base")
+    assert "rows of its own training data" not in card
+    assert "| evaluation data | held-out.jsonl |" in card
+    assert front_matter(card)["model-index"][0]["results"][0]["dataset"]["name"] == "held-out.jsonl"
+    manifest.metrics = {"steps": 5}
+    assert "evaluation figures" not in model_card(entry, manifest, "ada/a", "org/base")
+
+
 def test_what_is_unknown_is_left_out(entry: AdapterEntry) -> None:
     card = model_card(entry, Manifest(method="qlora"), "a", "")
     head = front_matter(card)

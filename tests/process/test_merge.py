@@ -158,6 +158,13 @@ def test_qlora_is_merged_into_the_weights_it_was_trained_on(tmp_path: Path, fami
     assert errors[0] < errors[1] / 2
 
 
+@pytest.mark.parametrize("name", ["bf16", "fp16", "fp32"])
+def test_the_precision_of_the_training_is_that_of_the_recipe(tmp_path: Path, name: str) -> None:
+    """Not the merging machine's: another rounding before quantising gives another base."""
+    write_manifest(tmp_path, Manifest(method="qlora", training_precision=name))
+    assert recipe_for(tmp_path).dtype == {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name]
+
+
 def test_what_cannot_be_merged_is_refused_with_the_reason(tmp_path: Path) -> None:
     from peft import PrefixTuningConfig, PromptTuningConfig
 

@@ -86,6 +86,7 @@ def test_an_adapter_is_an_ordinary_peft_folder_with_a_manifest(tmp_path: Path, m
     assert len(manifest.base.digest) == len(manifest.data.digest) == 64
     assert manifest.metrics["eval_loss"] == result["eval"]["loss"]
     assert manifest.versions["peft"]
+    assert manifest.training_precision in ("bf16", "fp16", "fp32")
 
 
 def test_full_keeps_the_precision_the_base_was_stored_in(tmp_path: Path) -> None:
