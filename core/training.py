@@ -39,6 +39,7 @@ class TrainingOptions:
     sample_prompts: list[str] = option([], "Prompts answered at every evaluation, to watch the behaviour change.", group="Evaluation")
     sample_max_new_tokens: int = option(48, "Length of those answers.", minimum=1, group="Evaluation", advanced=True, unit="tokens")
     save_steps: int = option(0, "Checkpoint every so many steps; 0: at every evaluation and at the end.", minimum=0, group="Checkpoints")
+    save_minutes: float = option(15.0, "Checkpoint after so many minutes without one as well; 0: never.", minimum=0.0, group="Checkpoints")
     save_total_limit: int = option(2, "Checkpoints kept besides the best.", minimum=1, group="Checkpoints", advanced=True)
     completion_only_loss: bool = option(True, "Learn from the answers only, not from the prompts.", group="Data")
     system_prompt: str = option("", "System message put before every example that has none.", group="Data")

@@ -22,10 +22,11 @@ import torch
 from ..catalog.digest import sha256_file
 from ..errors import CorruptFile
 from ..fsio import disk_errors, read_json, staged_folder, write_json
+from ..runs.records import STEP_PREFIX as _PREFIX
 from .tensorfiles import load_tensors, save_tensors
 
 _TRAINABLE, _OPTIMIZER, _RANDOM, _STATE = "trainable.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
-_PREFIX = "step-"
+_DAMAGED = ".damaged-"
 
 
 class Progress(msgspec.Struct, kw_only=True):
@@ -40,6 +41,7 @@ class Progress(msgspec.Struct, kw_only=True):
         stale_evaluations: evaluations since then.
         evaluation: the latest evaluation, ``{"step", "loss", "perplexity", "tokens"}``.
         best_evaluation: the one of ``best_step``.
+        data_digest: fingerprint of the training data.
     """
 
     step: int = 0
@@ -52,6 +54,7 @@ class Progress(msgspec.Struct, kw_only=True):
     stale_evaluations: int = 0
     evaluation: dict[str, Any] = {}
     best_evaluation: dict[str, Any] = {}
+    data_digest: str = ""
 
 
 class CheckpointState(msgspec.Struct, kw_only=True):
@@ -133,6 +136,19 @@ class Checkpoints:
             if not (folder / name).is_file() or sha256_file(folder / name) != digest:
                 raise CorruptFile(f"{folder / name} is not what was saved")
         return state
+
+    def set_aside(self, step: int) -> None:
+        """Take a damaged checkpoint out of the count, so that it pushes no sound one out; its files stay for now."""
+        aside = self.folder / f"{_DAMAGED}{self.path(step).name}"
+        with disk_errors(aside):
+            if aside.exists():
+                shutil.rmtree(aside)
+            self.path(step).rename(aside)
+
+    def remove_damaged(self) -> None:
+        """Remove what was set aside."""
+        for folder in self.folder.glob(f"{_DAMAGED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def load_trainable(self, step: int, model: Any) -> None:
         """Put a checkpoint's parameters into the model.

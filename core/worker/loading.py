@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from ..errors import CorruptFile, Incompatible, NotFound, OutOfMemory, UnsafeFile, WorkFailed
+from ..errors import CorruptFile, Incompatible, NotFound, OutOfMemory, Refused, UnsafeFile, WorkFailed
 from ..modelspec import TOKENIZER_FILES
 from ..planner.reading import read_model
 
@@ -26,6 +27,23 @@ def quiet_libraries() -> None:
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+
+
+def compute_device() -> torch.device:
+    """Where this process computes: the first GPU that it may use, else the CPU.
+
+    Raises:
+        Refused: it was given a GPU that this torch cannot use.
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "").strip() not in ("", "-1"):
+        if torch.version.cuda is None:
+            why = f"torch {torch.__version__} is a build for CPUs: install one for CUDA"
+        else:
+            why = f"torch {torch.__version__} was built for CUDA {torch.version.cuda}: the driver may be too old for it"
+        raise Refused("there is a GPU, but torch cannot use it", f"{why}; or compute on the CPU: --gpus none")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def load_tokenizer(path: Path | str) -> Any:
@@ -86,7 +104,8 @@ def load_base(
 
     arguments: dict[str, Any] = {"dtype": dtype or "auto", "attn_implementation": "sdpa", **(load_arguments or {})}
     quantised = "quantization_config" in arguments
-    if quantised:
+    on_device = quantised or torch.device(device).type == "cuda"
+    if on_device:  # each tensor goes there as it is read; the model is never whole in the machine's memory
         arguments["device_map"] = {"": str(device)}
     automatic = getattr(transformers, _AUTO_CLASSES[task])
     with _loading_errors(folder), _plain_falcon_linears(quantised):
@@ -98,7 +117,7 @@ def load_base(
         raise CorruptFile(f"{folder}: {len(names)} weights are missing, first {names[0]}", "fetch the model again")
     if quantised:
         _check_quantised(model, folder)
-    else:
+    if not on_device:
         model.to(device)
     return model.eval()
 

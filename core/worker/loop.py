@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from .forward import mean_loss
 from .losses import LossFunction
 from .memory import MemoryMeter
 from .precision import Precision
+from .publish import Sources
 from .sampling import answers
 
 
@@ -35,6 +37,7 @@ class Loop:
         spec: the base, as the planner reads it; the method's self-check compares with it.
         packed: documents are laid end to end; else padded.
         total_steps: optimizer steps to do in all.
+        sources: what the result is made from, for its manifest.
         progress: counters; restored from the newest checkpoint by `resume`.
     """
 
@@ -54,6 +57,7 @@ class Loop:
     scheduler: Any
     checkpoints: Checkpoints
     meter: MemoryMeter
+    sources: Sources
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
@@ -63,6 +67,7 @@ class Loop:
         self.saved_step: int | None = None
         self.session_tokens = 0
         self.session_seconds = 0.0
+        self.saved_time = time.monotonic()
 
     # The recipe ----------------------------------------------------------------------------------------------------
 
@@ -77,6 +82,8 @@ class Loop:
         self.model.train()
         if self.progress.step == 0:
             self.sample()
+        elif self.evaluation_due() and self.progress.evaluation.get("step") != self.progress.step:
+            self.evaluate()  # the attempt before was stopped during this one
         while self.progress.step < self.total_steps and not self.out_of_patience():
             self.train_step()
             if self.evaluation_due():
@@ -88,6 +95,7 @@ class Loop:
                 raise StopTraining
         self.save_checkpoint()
         self.restore_best()
+        self.checkpoints.remove_damaged()
 
     def train_step(self) -> None:
         """One optimizer step over its micro-batches; the loss is the mean over all of their loss tokens."""
@@ -184,6 +192,7 @@ class Loop:
         texts = answers(
             self.model, self.corpus.renderer, self.options.sample_prompts, max_new_tokens=self.options.sample_max_new_tokens,
             precision=self.precision, system_prompt=self.options.system_prompt, continue_text=self.corpus.objective == "text",
+            stop=self.job.stop_requested,
         )  # fmt: skip
         for prompt, text in zip(self.options.sample_prompts, texts):
             self.job.event("sample", f"{prompt} → {text}", step=self.progress.step, prompt=prompt, text=text)
@@ -202,10 +211,10 @@ class Loop:
             pad_id = self.corpus.renderer.tokenizer.pad_token_id or 0
             size = self.options.per_device_eval_batch_size
             batches = in_batches(self.corpus.evaluation, size, packed=self.packed, pad_id=pad_id, device=self.device)
-            loss, tokens = mean_loss(self.model, self.loss_function, batches, self.precision)
+            loss, tokens = mean_loss(self.model, self.loss_function, self.until_stopped(batches), self.precision)
             perplexity = math.exp(min(loss, 700.0))
             progress.evaluation = {"step": progress.step, "loss": loss, "perplexity": perplexity, "tokens": tokens}
-            if progress.best_loss is None or loss < progress.best_loss:
+            if math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss):
                 progress.best_step, progress.best_loss, progress.stale_evaluations = progress.step, loss, 0
                 progress.best_evaluation = progress.evaluation
             else:
@@ -214,6 +223,14 @@ class Loop:
             self.job.event("evaluation", f"step {progress.step}: evaluation loss {loss:.4f}", step=progress.step, loss=loss)
             self.meter.sample()
         self.sample()
+
+    def until_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches of an evaluation; a stop leaves it between two of them, and `run` makes up for it after a resume."""
+        for batch in batches:
+            if self.job.stop_requested():
+                self.save_checkpoint()
+                raise StopTraining
+            yield batch
 
     def out_of_patience(self) -> bool:
         """Whether early stopping ends the training here."""
@@ -237,11 +254,13 @@ class Loop:
     # Checkpoints ---------------------------------------------------------------------------------------------------
 
     def checkpoint_due(self) -> bool:
-        """Every ``save_steps`` (0: at every evaluation), at a new best, and when asked for."""
+        """Every ``save_steps`` (0: at every evaluation), ``save_minutes`` after the last, at a new best, and when asked for."""
         every, step = self.options.save_steps, self.progress.step
         asked = self.job.checkpoint_requested()
         new_best = self.options.load_best_model_at_end and self.progress.best_step == step
-        return asked or new_best or (step % every == 0 if every else self.evaluation_due())
+        minutes = self.options.save_minutes
+        overdue = minutes > 0 and time.monotonic() - self.saved_time >= 60 * minutes
+        return asked or new_best or overdue or (step % every == 0 if every else self.evaluation_due())
 
     def save_checkpoint(self) -> None:
         """Save a checkpoint of this step unless there is one."""
@@ -250,6 +269,7 @@ class Loop:
             return
         path = self.checkpoints.save(self.model, self.optimizer, self.scheduler, self.scaler, self.progress)
         self.saved_step = step
+        self.saved_time = time.monotonic()
         self.job.event("checkpoint", f"checkpoint at step {step}", step=step, path=str(path), best=self.progress.best_step == step)
 
     def resume(self) -> None:
@@ -257,9 +277,13 @@ class Loop:
         for step, state in self.checkpoints.newest():
             if isinstance(state, CorruptFile):
                 self.job.event("warning", f"checkpoint of step {step} is damaged and passed over: {state.message}", step=step)
+                self.checkpoints.set_aside(step)
                 continue
             self.checkpoints.load(step, state, self.model, self.optimizer, self.scheduler, self.scaler)
-            self.progress = state.progress
+            digest, self.progress = self.progress.data_digest, state.progress
             self.first_step = self.saved_step = step
             self.job.event("resumed", f"resumed at step {step} of {self.total_steps}", step=step)
+            if self.progress.data_digest != digest:
+                self.job.event("warning", f"the data is not what it was up to step {step}; training goes on with what it is now")
+                self.progress.data_digest = digest
             return

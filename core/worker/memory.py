@@ -10,11 +10,8 @@ import torch
 _STATUS = Path("/proc/self/status")
 
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Parameters of glibc's ``mallopt``."""
-
-_LARGEST_KEPT = 32 * 2**20
-"""glibc's own limit: larger blocks are always returned to the system."""
 
 
 def keep_freed_memory() -> None:
@@ -25,8 +22,8 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, -1)  # never
         mallopt(_TOP_PAD, 64 * 2**20)
 
 

@@ -18,8 +18,8 @@ from ..data.fingerprint import fingerprint
 from ..errors import DiskError
 from ..fsio import disk_errors, read_json, staged_folder, write_json
 from ..options import to_dict
-from ..planner.reading import read_model
 from ..paths import Home
+from ..planner.reading import read_model
 from ..runs.spec import TrainRequest
 from ..training import TrainingOptions
 from .peft_support import CONFIG_FILE

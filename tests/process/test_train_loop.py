@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,19 @@ def test_early_stopping_and_the_best_weights(tmp_path: Path) -> None:
     published = load_file(Path(result["adapter"]) / "model.safetensors")
     assert all(torch.equal(published[name], kept[name]) for name in published)
     assert len(list(job.checkpoints.iterdir())) <= 2
+
+
+def test_an_evaluation_that_is_not_a_number_is_never_the_best(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = iter([math.nan, 2.0, math.inf])
+    monkeypatch.setattr("finetui.core.worker.loop.mean_loss", lambda *arguments: (next(measured), 1))
+    base = tiny_model(tmp_path / "base", "llama")
+    job, result = train(base, data, eval_split=0.25, training={"max_steps": 6, "eval_steps": 2})
+    assert result["eval"] == {"step": 4, "loss": 2.0, "perplexity": pytest.approx(math.exp(2.0)), "tokens": 1}
+
+
+def test_packing_that_is_not_possible_is_said(tmp_path: Path, data: Path) -> None:
+    job, _ = train(tiny_model(tmp_path / "base", "falcon"), data, training={"max_steps": 1})
+    assert [event["message"] for event in lines(job, "events.jsonl") if event["kind"] == "warning" and "Falcon" in event["message"]]
 
 
 def test_the_split_is_the_same_for_a_seed_and_leaves_something_to_train_on() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from finetui.core.catalog.manifest import read_manifest
+from finetui.core.data.fingerprint import fingerprint
 from finetui.core.errors import DiskError
 from finetui.core.runs.job import Job, Stopped
 from finetui.core.worker.checkpoints import Checkpoints
@@ -112,6 +114,48 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(base: Path, data: Pa
     assert [event["data"]["step"] for event in events if event["kind"] == "resumed"] == [6]
     steps = {line["step"]: line["loss"] for line in lines(job, "metrics.jsonl") if "loss" in line}
     assert list(steps.values()) == losses(whole)
+
+
+def test_a_damaged_checkpoint_pushes_no_sound_one_out(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path, 1)
+    store.path(9).mkdir()
+    store.set_aside(9)
+    assert store.steps() == [] and [path.name for path in tmp_path.iterdir()] == [".damaged-step-00000009"]
+    store.path(9).mkdir()
+    store.set_aside(9)
+    store.remove_damaged()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stop_during_an_evaluation_leaves_it_and_resume_makes_up_for_it(base: Path, data: Path) -> None:
+    whole, result = train(base, data, name="whole", **OPTIONS)
+    job = stopped(base, data, 5, **OPTIONS)
+    assert not any("eval_loss" in line for line in lines(job, "metrics.jsonl"))
+    resumed = main(job)
+    evaluations = [[line["eval_loss"] for line in lines(each, "metrics.jsonl") if "eval_loss" in line] for each in (whole, job)]
+    assert evaluations[0] == evaluations[1] and resumed["eval"] == result["eval"]
+
+
+def test_data_that_changed_or_went(base: Path, data: Path) -> None:
+    """The manifest names what was read; a resumed run that reads something else says so."""
+    job = stopped(base, data, 3, **OPTIONS)
+    expected = fingerprint([write_rows(data, times=3)])
+    original = job.progress
+
+    def progress(done: int, total: int, unit: str) -> None:
+        original(done, total, unit)
+        data.unlink(missing_ok=True)
+
+    job.progress = progress  # type: ignore[method-assign]
+    result = main(job)
+    assert "the data is not what it was up to step 3" in (job.dir / "events.jsonl").read_text()
+    manifest = read_manifest(Path(result["adapter"]))
+    assert manifest is not None and manifest.data.digest == expected
+
+
+def test_checkpoints_by_the_clock(base: Path, data: Path) -> None:
+    job, _ = train(base, data, training={"max_steps": 4, "save_steps": 100, "save_minutes": 1e-9})
+    assert [event["data"]["step"] for event in lines(job, "events.jsonl") if event["kind"] == "checkpoint"] == [1, 2, 3, 4]
 
 
 def test_without_any_whole_checkpoint_it_starts_over(base: Path, data: Path) -> None:

@@ -84,6 +84,7 @@ def test_training_options_are_spelt_as_in_the_field() -> None:
         "early_stopping_patience",
         "sample_prompts",
         "sample_max_new_tokens",
+        "save_minutes",
         "system_prompt",
     }
     assert {row.name for row in describe(TrainingOptions)} - known == ours
