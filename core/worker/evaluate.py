@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from .. import registry
 from ..api import DataError, Encoded
+from ..catalog.manifest import read_manifest
 from ..data.shaping import examples
 from ..planner.reading import read_model
 from ..runs.job import Job, Stopped, run_job
@@ -41,13 +42,11 @@ class Scores:
         loss: mean cross-entropy in nats over the tokens that carry loss.
         perplexity: its exponential; infinite where that overflows.
         tokens: that carry loss.
-        accuracy: ``None`` for language models.
     """
 
     loss: float
     perplexity: float
     tokens: int
-    accuracy: float | None = None
 
 
 @torch.no_grad()
@@ -132,7 +131,7 @@ def _encode(engine: Engine, request: EvaluateRequest) -> list[Encoded]:
         dataset.examples,
         ChatRenderer(engine.tokenizer),
         registry.load("objectives", dataset.objective),
-        max_length=min(request.max_length, read_model(engine.path).max_length),
+        max_length=_max_length(engine, request),
         completion_only=request.completion_only_loss,
         system_prompt=request.system_prompt,
     ).encoded
@@ -143,6 +142,7 @@ def _row(
 ) -> dict[str, Any]:
     """Evaluate the base (``subject`` none) or one adapter, which is dropped from memory again afterwards."""
     name = subject["name"] if subject else request.model
+    note = _note(Path(subject["path"])) if subject else {}
     key = None
     if subject is not None:
         key = str(number)
@@ -160,17 +160,34 @@ def _row(
     if key is not None:
         engine.remove(key)
     job.event("evaluation", f"{name}: loss {scores.loss:.4f}", name=name, loss=scores.loss)
+    if note:
+        job.event("warning", f"{name}: {note['note']}")
     return {
         "adapter": subject["path"] if subject else None,
         "name": name,
         "loss": scores.loss,
         "perplexity": scores.perplexity if math.isfinite(scores.perplexity) else None,
-        "accuracy": scores.accuracy,
+        "accuracy": None,
         "f1": None,
         "tokens": scores.tokens,
         "rows": len(encoded),
         "seconds": seconds,
+        "max_length": _max_length(engine, request),
+        "base": f"as stored ({str(engine.base.dtype).removeprefix('torch.')})",
+        **note,
     }
+
+
+def _max_length(engine: Engine, request: EvaluateRequest) -> int:
+    return min(request.max_length, read_model(engine.path).max_length)
+
+
+def _note(adapter: Path) -> dict[str, str]:
+    """What a reader of the figures must know of an adapter that was trained on another base than it is evaluated on."""
+    manifest = read_manifest(adapter)
+    if manifest is None or manifest.method != "qlora":
+        return {}
+    return {"note": "trained on the base in 4 bits, evaluated on the base as stored; `finetui merge` keeps the 4-bit weights"}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import torch
 from finetui.core.api import Encoded
+from finetui.core.catalog.manifest import Manifest, write_manifest
 from finetui.core.errors import DataError
 from finetui.core.paths import find_home
 from finetui.core.runs.job import Job, Stopped
@@ -130,6 +131,7 @@ def test_the_job_evaluates_base_and_adapters_on_one_loaded_base(tmp_path: Path) 
 
     base = tiny_model(tmp_path / "base", "qwen2")
     a, b = make_adapter(tmp_path / "a", base, seed=1), make_adapter(tmp_path / "b", base, seed=2, config=lora(r=2))
+    write_manifest(b, Manifest(method="qlora"))
     full = make_full(tmp_path / "full", base)
     data = tmp_path / "eval.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
@@ -143,6 +145,7 @@ def test_the_job_evaluates_base_and_adapters_on_one_loaded_base(tmp_path: Path) 
         assert row["loss"] == pytest.approx(plain_loss(model, adapter, encoded), abs=1e-5)
         assert row["perplexity"] == pytest.approx(math.exp(row["loss"]))
         assert (row["accuracy"], row["f1"], row["rows"]) == (None, None, len(ROWS))
+        assert (row["max_length"], row["base"], "note" in row) == (512, "as stored (float32)", row["name"] == "b")
         assert row["tokens"] == sum(label != -100 for one in encoded for label in one.labels[1:])
 
 

@@ -1,0 +1,45 @@
+"""What evaluation requests take from the adapters' own training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finetui.core.catalog.manifest import Manifest, write_manifest
+from finetui.core.paths import Home
+from finetui.core.runs.requests import evaluate_request
+from finetui.core.runs.spec import EvaluateRequest
+from support.folders import make_adapter, make_model
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home").create()
+    base = make_model(home.models / "base")
+    (base / "tokenizer.json").write_text("{}")
+    for name, options in (("short", {"max_length": 32, "system_prompt": "Arr."}), ("long", {"max_length": 48, "system_prompt": "Arr."})):
+        folder = make_adapter(home.adapters / name, base)
+        write_manifest(folder, Manifest(method="lora", run="01", objective="sft", training_options=options))
+    make_adapter(home.adapters / "foreign", base)
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "a", "response": "b"}) + "\n")
+    return home
+
+
+def request(home: Home, *adapters: str, **more: Any) -> EvaluateRequest:
+    return evaluate_request(home, model="base", adapters=adapters, data=[home.root.parent / "rows.jsonl"], gpus="none", **more)
+
+
+def test_rows_are_read_as_in_training_where_the_adapters_agree(home: Home) -> None:
+    one = request(home, "short")
+    assert (one.max_length, one.system_prompt, one.completion_only_loss, one.objective) == (32, "Arr.", True, "sft")
+    assert request(home, "short", "foreign").max_length == 32, "an adapter that says nothing does not disagree"
+    both = request(home, "short", "long")
+    assert (both.max_length, both.system_prompt) == (1024, "Arr.")
+    assert request(home).max_length == request(home, "foreign").max_length == 1024
+
+
+def test_what_the_user_says_wins(home: Home) -> None:
+    asked = request(home, "short", settings={"max_length": 40, "system_prompt": ""}, objective="text")
+    assert (asked.max_length, asked.system_prompt, asked.objective) == (40, "", "text")
