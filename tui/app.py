@@ -19,7 +19,7 @@ from ..core.paths import Home
 from .actions import ACTIONS, SCOPE_TITLES, Acting, bindings
 from .glyphs import ASCII, UNICODE
 from .theme import FALLBACK_VARIABLES, SIXTEEN, THEMES
-from .watching import DevicesChanged, RunRow, RunsChanged, RunWatcher
+from .watching import DevicesChanged, RunRow, RunsChanged, RunsUnreadable, RunWatcher
 from .widgets.bars import TopBar
 
 
@@ -52,6 +52,7 @@ class FineTuiApp(Acting, App[int]):
     Attributes:
         rows: what is known of every run, newest first; the watcher thread posts it.
         devices: their last reading.
+        runs_problem: why the runs cannot be read just now; empty when they can.
         machine_line: host and devices, in the upper right corner.
     """
 
@@ -72,9 +73,10 @@ class FineTuiApp(Acting, App[int]):
         self.glyphs = ASCII if self.settings.ascii else UNICODE
         self.rows: tuple[RunRow, ...] = ()
         self.runs_known = False
+        self.runs_problem = ""
         self.machine_line = os.uname().nodename.split(".")[0]
         self.crash: Exception | None = None
-        self._watcher = RunWatcher(home, self._post_rows, self._post_devices)
+        self._watcher = RunWatcher(home, self._post_rows, self._post_devices, self._post_problem)
         self.devices: tuple[Any, ...] = ()
         for theme in THEMES:
             self.register_theme(theme)
@@ -83,8 +85,13 @@ class FineTuiApp(Acting, App[int]):
             self.add_class("-ascii")
 
     def _first_theme(self) -> str:
-        """The theme of the settings; the 16-colour one where the terminal has no more and nothing was chosen."""
+        """The theme of the settings; the 16-colour one where the terminal has no more and nothing was chosen.
+
+        Under ``NO_COLOR`` never that one: Textual's greyscale filter makes black of the terminal's own colours.
+        """
         chosen = self.settings.theme
+        if self.no_color:
+            return chosen if chosen in self.available_themes and chosen != SIXTEEN.name else THEMES[0].name
         if chosen not in self.available_themes or (chosen == THEMES[0].name and self.console.color_system == "standard"):
             return SIXTEEN.name if self.console.color_system == "standard" else THEMES[0].name
         return chosen
@@ -120,6 +127,17 @@ class FineTuiApp(Acting, App[int]):
     def _post_devices(self, devices: tuple[Any, ...]) -> None:
         """Called in the watcher's thread."""
         self.post_message(DevicesChanged(devices))
+
+    def _post_problem(self, reason: str) -> None:
+        """Called in the watcher's thread."""
+        self.post_message(RunsUnreadable(reason))
+
+    def on_runs_unreadable(self, message: RunsUnreadable) -> None:
+        """Say so and go on; Home keeps it in its title until it is over."""
+        self.runs_problem = message.reason
+        if message.reason:
+            self.notify(f"runs cannot be read: {message.reason}", severity="error", markup=False)
+        self._tell_screen("runs_changed")
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         """New facts about runs, for whichever screens show them."""
@@ -230,7 +248,7 @@ class FineTuiApp(Acting, App[int]):
             self.pop_screen()
 
     def do_theme(self) -> None:
-        names = [theme.name for theme in THEMES]
+        names = [theme.name for theme in THEMES if not (self.no_color and theme is SIXTEEN)]
         self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
         self.notify(self.theme)
 
@@ -238,12 +256,11 @@ class FineTuiApp(Acting, App[int]):
         self.action_suspend_process()
 
     async def _show_view(self, name: str) -> None:
-        """Switch views; pressing the number of the current one goes back to its first screen."""
-        if self.current_mode == name:
-            while len(self.screen_stack) > 1:
-                await self.pop_screen()
-        else:
+        """Switch to the first screen of a view, closing what was opened over it."""
+        if self.current_mode != name:
             await self.switch_mode(name)
+        while len(self.screen_stack) > 1:
+            await self.pop_screen()
 
     def new_run(self, **chosen: Any) -> None:
         """Open the form of a new run, with some answers given already."""

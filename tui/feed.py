@@ -146,13 +146,13 @@ class RunFacts:
     def _line(self, step: float, line: dict[str, Any]) -> None:
         if self.first_loss is None:
             self.first_loss = line["loss"]
-        self.last = line
+        previous, self.last = self.last.get("attempt"), line
         for name in self.RECENT:
             value = line.get(name)
             if isinstance(value, (int, float)):
                 self.recent[name].append(value)
-        if self.times and step <= self.times[-1][1]:
-            self.times.clear()
+        if self.times and (step <= self.times[-1][1] or line.get("attempt") != previous):
+            self.times.clear()  # resumed: the pause is no training time
         self.times.append((line.get("time", 0.0), step))
 
     @property

@@ -72,6 +72,14 @@ class RunsChanged(Message):
         self.rows = rows
 
 
+class RunsUnreadable(Message):
+    """Why the runs cannot be read just now; empty once they can be again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
 class DevicesChanged(Message):
     """A new reading of the devices."""
 
@@ -86,6 +94,7 @@ class Tracker:
     def __init__(self, row: RunRow) -> None:
         self.row = row
         self._recent: deque[tuple[float, int, float]] = deque(maxlen=20)
+        self._attempt = 1
 
     def take(self, update: Update) -> RunRow:
         """The row after an update."""
@@ -106,6 +115,9 @@ class Tracker:
                 changes["note"] = event.message
         for line in update.metrics:
             if "loss" in line:
+                if line.get("attempt", self._attempt) != self._attempt:  # the pause before a resume is no training time
+                    self._recent.clear()
+                    self._attempt = line["attempt"]
                 self._recent.append((line.get("time", 0.0), line.get("step", 0), line["loss"]))
                 changes |= {"step": line.get("step", 0), "loss": line["loss"], "tokens_per_second": line.get("tokens_per_second")}
             if "eval_loss" in line:
@@ -119,7 +131,7 @@ class Tracker:
 
     def _trend(self) -> dict[str, Any]:
         if len(self._recent) < 2:
-            return {}
+            return {"fallen": None, "seconds_left": None}
         (t0, s0, l0), (t1, s1, l1) = self._recent[0], self._recent[-1]
         left = None
         if self.row.total_steps and s1 > s0:
@@ -178,19 +190,25 @@ def _stamp(path: Path) -> int:
 
 
 class RunWatcher:
-    """The thread. ``post`` and ``post_devices`` are called in it, and only when there is something new."""
+    """The thread. ``post``, ``post_devices`` and ``post_problem`` are called in it, and only when there is something new."""
 
     def __init__(
-        self, home: Home, post: Callable[[tuple[RunRow, ...]], object], post_devices: Callable[[tuple[Device, ...]], object] | None = None
+        self,
+        home: Home,
+        post: Callable[[tuple[RunRow, ...]], object],
+        post_devices: Callable[[tuple[Device, ...]], object] | None = None,
+        post_problem: Callable[[str], object] | None = None,
     ) -> None:
         self.home = home
-        self._post, self._post_devices = post, post_devices
+        self._post, self._post_devices, self._post_problem = post, post_devices, post_problem
+        self._problem = ""
         self._wake = threading.Event()
         self._ended = False
         self._thread: threading.Thread | None = None
         self._watched: dict[str, _Watched] = {}
         self._rows: tuple[RunRow, ...] | None = None
         self._devices: tuple[Device, ...] | None = None
+        self._refreshed = self._sampled = 0.0
 
     def start(self) -> None:
         """Begin; a daemon thread, so that it never delays leaving."""
@@ -207,30 +225,48 @@ class RunWatcher:
         self._wake.set()
 
     def _loop(self) -> None:
-        refreshed = sampled = 0.0
+        from ..core.errors import FineTUIError
+
         while not self._ended:
-            rows = self.look()
-            busy = any(row.active for row in rows)
-            now = time.monotonic()
-            if self._post_devices is not None and (not sampled or (busy and now - sampled >= DEVICE_SECONDS)):
-                self._sample()
-                sampled = time.monotonic()
-            if (busy or not refreshed) and now - refreshed >= REFRESH_SECONDS:
-                self._make_true()
-                refreshed = time.monotonic()
+            busy, problem = False, ""
+            try:
+                busy = self._round()
+            except (FineTUIError, OSError) as reason:  # a disk that is away for a while must not end the watching
+                problem = str(reason)
+            if problem != self._problem and self._post_problem is not None and not self._ended:
+                self._problem = problem
+                self._post_problem(problem)
             self._wake.wait(ACTIVE_SECONDS if busy else IDLE_SECONDS)
             self._wake.clear()
 
+    def _round(self) -> bool:
+        """One look at runs and, when it is time, at devices; returns whether something runs."""
+        busy = any(row.active for row in self.look())
+        now = time.monotonic()
+        if self._post_devices is not None and (not self._sampled or (busy and now - self._sampled >= DEVICE_SECONDS)):
+            self._sample()
+            self._sampled = time.monotonic()
+        if (busy or not self._refreshed) and now - self._refreshed >= REFRESH_SECONDS:
+            self._make_true()
+            self._refreshed = time.monotonic()
+        return busy
+
     def look(self) -> tuple[RunRow, ...]:
-        """Read what is new; posts and returns the rows."""
+        """Read what is new; posts and returns the rows. A run that cannot be read is left out."""
+        from ..core.errors import FineTUIError
+
         found = self._run_ids()
         for gone in self._watched.keys() - set(found):
             del self._watched[gone]
         rows = []
         for run_id in found:
             watched = self._watched.get(run_id) or self._open(run_id)
-            if watched is not None:
+            if watched is None:
+                continue
+            try:
                 rows.append(watched.look())
+            except (FineTUIError, OSError):  # removed or unreadable meanwhile: it is opened again once it can be read
+                del self._watched[run_id]
         shown = tuple(rows)
         if shown != self._rows and not self._ended:
             self._rows = shown

@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from finetui.core.paths import Home
+from finetui.core.runs.follow import Update
+from finetui.core.runs.spec import RunState
+from finetui.tui.feed import RunFacts
 from finetui.tui.screens.new_run import NewRunScreen
+from finetui.tui.watching import RunRow, RunWatcher, Tracker
 from support.runs import toys_in
-from support.tui import SIZES, make_run, opened, painted, type_text, until, until_painted
+from support.runs import until as wait_until
+from support.tui import SIZES, make_run, metric_line, opened, painted, type_text, until, until_painted
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -133,3 +139,64 @@ async def test_ascii(tmp_path: Path) -> None:
         await until_painted(pilot, "train loss", "good")
         await pilot.pause(0.3)
         assert painted(pilot.app).isascii()
+
+
+async def test_a_damaged_run_does_not_end_the_watching(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "home", "broken")
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "broken")
+        good = (run.dir / "state.json").read_bytes()
+        (run.dir / "state.json").unlink()
+        (run.dir / "state.json").mkdir()
+        make_run(tmp_path / "home", "another")
+        await until(pilot, lambda: "another" in painted(pilot.app) and "broken" not in painted(pilot.app), what="the run being left out")
+        (run.dir / "state.json").rmdir()
+        (run.dir / "state.json").write_bytes(good)
+        await until_painted(pilot, "another", "broken")
+
+
+def test_runs_that_cannot_be_read_are_told_and_looked_at_again(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").create()
+    problems: list[str] = []
+    home.runs.rmdir()
+    home.runs.write_text("no folder")
+    watcher = RunWatcher(home, lambda rows: None, None, problems.append)
+    watcher.start()
+    try:
+        wait_until(lambda: problems, 10, "the problem")
+        assert "runs" in problems[0]
+        home.runs.unlink()
+        watcher.wake()
+        wait_until(lambda: problems[-1] == "", 10, "the end of the problem")
+    finally:
+        watcher.stop()
+
+
+def test_the_time_left_after_a_resume_leaves_out_the_pause() -> None:
+    tracker, facts = Tracker(RunRow(id="r", kind="train", name="r", total_steps=100)), RunFacts()
+    facts.total_steps = 100
+    running = RunState(state="running")
+    lines = [metric_line(1), metric_line(2), metric_line(3, attempt=2, time=1.8e9), metric_line(4, attempt=2, time=1.8e9 + 1)]
+    update = Update(running, metrics=lines)
+    facts.take(update)
+    assert tracker.take(update).seconds_left == facts.seconds_left == 96
+
+
+async def test_without_colour_the_terminals_own_colours_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "linux")
+    monkeypatch.delenv("COLORTERM")
+    async with opened(tmp_path / "home") as pilot:
+        await pilot.press("T", "T", "T")
+        assert not pilot.app.current_theme.ansi
+
+
+async def test_a_number_key_closes_what_is_open_over_its_view(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "good")
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "good")
+        await pilot.press("enter")
+        await until_painted(pilot, "train loss")
+        await pilot.press("4")
+        await pilot.press("1")
+        await until_painted(pilot, "Finished", "Selected")

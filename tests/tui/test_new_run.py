@@ -83,6 +83,9 @@ async def test_validation_while_typing_blocks_the_start(tmp_path: Path) -> None:
         await until_painted(pilot, "below its minimum 1")
         await pilot.press("enter")
         assert screen.form.editor is not None
+        await pilot.press("ctrl+s")
+        await pilot.pause(0.3)
+        assert screen.form.editor is not None and pilot.app.screen is screen, "the old value is not started with"
         await pilot.press("escape")
         screen.form.set("name", "no spaces allowed")
         await pilot.press("ctrl+s")

@@ -13,7 +13,6 @@ from finetui.core.runs.store import Run, RunStore
 from support.runs import until, wait_for_end
 from support.terminal import Terminal
 
-
 LONG_RUN = """
 import sys
 from finetui.cli.main import main

@@ -62,6 +62,8 @@ class HomeScreen(ArtifactActions, View):
 
     def runs_changed(self) -> None:
         """Draw the lines that differ."""
+        problem = self.app.runs_problem
+        self.titled(self.query_one("#home-left"), "Runs", f"cannot be read: {problem}" if problem else "")
         if not self.app.runs_known:
             return
         empty = not self.app.rows

@@ -327,10 +327,13 @@ class Form(ScrollView, Acting, can_focus=True):
                 and self.current.kind in ("int", "float")
             ):
                 self._start(digit)
+                self._edit_error = self.current.try_text(digit)
                 event.stop()
             return
         if event.key in ("ctrl+q", "ctrl+z", "ctrl+s", "f1"):
-            self._finish(keep=event.key == "ctrl+s")
+            if not self._finish(keep=event.key == "ctrl+s"):  # nothing starts with the old value while a wrong one is shown
+                event.stop()
+                event.prevent_default()
             return
         event.stop()
         event.prevent_default()
