@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from finetui.core.errors import UsageError
+from finetui.core.errors import Refused, UsageError
 from finetui.core.worker import precision
+from finetui.core.worker.loading import compute_device
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -39,3 +40,14 @@ def test_autocast_computes_in_the_format_and_float32_leaves_it_alone() -> None:
         assert (one @ one).dtype == torch.bfloat16
     with precision.choose(CPU, bf16=False).autocast():
         assert (one @ one).dtype == torch.float32
+
+
+def test_a_gpu_that_torch_cannot_use_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-0123")
+    with pytest.raises(Refused, match="torch cannot use it") as problem:
+        compute_device()
+    assert "--gpus none" in problem.value.hint
+    for nothing in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+        assert compute_device().type != "cuda"
