@@ -10,7 +10,7 @@ import msgspec
 import torch
 
 from ..errors import NameTaken, NotFound, closest
-from .loading import load_base, load_tokenizer, quiet_libraries
+from .loading import compute_device, load_base, load_tokenizer, quiet_libraries
 from .slots import Slot, load_slot
 
 
@@ -39,13 +39,16 @@ class Engine:
         path: the base's folder.
         device: none: the first GPU that is visible, else the CPU.
         dtype: none: as stored.
+
+    Raises:
+        Refused: a GPU was given to this process that torch cannot use.
     """
 
     def __init__(self, path: Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
         quiet_libraries()
         started = time.perf_counter()
         self.path = path
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(device) if device else compute_device()
         self.tokenizer = load_tokenizer(path)
         self.base = load_base(path, dtype=dtype, device=self.device)
         self.base.requires_grad_(False)

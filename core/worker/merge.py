@@ -5,8 +5,10 @@ Sums are made in float32 and rounded once, to the dtype that each tensor is stor
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,13 @@ from torch import nn
 from ..catalog.catalog import Catalog
 from ..catalog.digest import digest_folder, weight_files
 from ..catalog.manifest import BaseRef, Manifest, Parent, read_manifest, write_manifest
-from ..errors import DiskError, Incompatible, NameTaken, WorkFailed
+from ..catalog.peftfiles import read_adapter
+from ..errors import DiskError, Incompatible, NameTaken, OutOfMemory, WorkFailed
 from ..fsio import read_json, staged_folder, write_json
 from ..planner.reading import read_model
 from ..runs.job import Job, run_job
 from ..runs.spec import MergeRequest
-from .loading import load_tokenizer, quiet_libraries
+from .loading import compute_device, load_tokenizer, quiet_libraries
 from .memory import MemoryMeter
 from .mergebase import BaseRecipe, recipe_for
 from .peft_support import CONFIG_FILE
@@ -67,11 +70,11 @@ def main(job: Job) -> dict[str, Any]:
     request = job.request(MergeRequest)
     base, adapter, output = Path(request.model_path), Path(request.adapter), Path(request.output)
     _check(job, request)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _roomy_device(base)
     meter = MemoryMeter(device)
     recipe = recipe_for(adapter)
     job.event("prepared", f"merging into {recipe.description}", device=str(device))
-    with staged_folder(output) as staging:
+    with _memory_errors(base), staged_folder(output) as staging:
         verification = Verification(recipe, base, adapter, device) if request.verify else None
         meter.sample()
         _write_merged(recipe, base, adapter, staging, device, meter, verification)
@@ -91,6 +94,33 @@ def main(job: Job) -> dict[str, Any]:
         "merged_into": recipe.description,
         "verified": verified,
     }
+
+
+def _roomy_device(base: Path) -> torch.device:
+    """The GPU where it clearly has room for the base in float32, twice; else the CPU, which adds as exactly."""
+    device = compute_device()
+    if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] > 2 * 4 * read_model(base).parameters:
+        return device
+    return torch.device("cpu")
+
+
+@contextlib.contextmanager
+def _memory_errors(base: Path) -> Iterator[None]:
+    """Say of a merge that ran out of memory how much it needs; what helps a training run does not help here."""
+    try:
+        yield
+    except (OutOfMemory, MemoryError, RuntimeError) as problem:
+        if not _is_out_of_memory(problem):
+            raise
+        size = 4 * read_model(base).parameters / 1e9
+        hint = "merge on a machine with more, leave out --verify, or use the adapter beside the base as `finetui chat` does"
+        raise OutOfMemory(
+            f"out of memory: merging needs the base in float32, {size:.1f} GB, about twice that with --verify", hint
+        ) from problem
+
+
+def _is_out_of_memory(problem: BaseException) -> bool:
+    return isinstance(problem, (OutOfMemory, MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(problem)
 
 
 def _check(job: Job, request: MergeRequest) -> None:
@@ -127,6 +157,8 @@ def _write_merged(
     try:
         merged = wrapper.merge_and_unload(safe_merge=False)
     except (NotImplementedError, ValueError, AttributeError, RuntimeError) as problem:
+        if _is_out_of_memory(problem):
+            raise
         raise Incompatible(f"{adapter} cannot be merged: {str(problem).splitlines()[0] if str(problem) else problem!r}") from problem
     meter.sample()
     for name, parameter in merged.named_parameters():
@@ -168,14 +200,26 @@ def _untie(model: Any, adapter: Path) -> bool:
     if head is None or head.weight is not embeddings.weight:
         return False
     names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if module is head or module is embeddings}
-    config = read_peft_config(adapter)
-    targets = [config.target_modules or (), config.modules_to_save or (), getattr(config, "trainable_token_indices", None) or ()]
-    touched = {str(target).rsplit(".", 1)[-1] for group in targets for target in ([group] if isinstance(group, str) else group)}
-    if not names & touched:
+    if not names & _touched(adapter):
         return False
     head.weight = nn.Parameter(head.weight.detach().clone())
     model.config.tie_word_embeddings = False
     return True
+
+
+def _touched(adapter: Path) -> set[str]:
+    """Last parts of the names of modules that the adapter adds to or replaces, by the tensors that it stores.
+
+    ``lm_head.lora_A.weight`` is an addition; ``lm_head.weight`` a replacement only where the configuration says so (else it
+    is a copy of the base's own); target names say too little, as they may be patterns.
+    """
+    config = read_peft_config(adapter)
+    replaced = [config.modules_to_save or (), getattr(config, "trainable_token_indices", None) or ()]
+    found = {str(name).rsplit(".", 1)[-1] for group in replaced for name in group}
+    for tensor in read_adapter(adapter).tensors:
+        parts = tensor.split(".")
+        found |= {part for part, inside in zip(parts, parts[1:]) if inside not in ("weight", "bias", "base_layer")}
+    return found
 
 
 def _manifest(request: MergeRequest, job: Job, verified: dict[str, Any]) -> Manifest:

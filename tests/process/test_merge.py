@@ -13,7 +13,7 @@ import pytest
 import torch
 from finetui.core.catalog.digest import digest_folder
 from finetui.core.catalog.manifest import BaseRef, Manifest, read_manifest, write_manifest
-from finetui.core.errors import DiskError, FineTUIError, Incompatible, NameTaken, Refused, WorkFailed
+from finetui.core.errors import DiskError, FineTUIError, Incompatible, NameTaken, OutOfMemory, Refused, WorkFailed
 from finetui.core.paths import find_home
 from finetui.core.runs.job import Job
 from finetui.core.runs.spec import MergeRequest
@@ -91,7 +91,7 @@ def test_the_manifest_names_base_and_adapter_by_digest(tmp_path: Path) -> None:
     assert parents == [("model", "base", digest_folder(base)), ("adapter", "merged", digest_folder(adapter))]
 
 
-@pytest.mark.parametrize("kind", ["dora", "rslora", "ia3", "bias", "head", "tied-head", "embeddings"])
+@pytest.mark.parametrize("kind", ["dora", "rslora", "ia3", "bias", "head", "tied-head", "head-by-pattern", "embeddings"])
 def test_other_kinds_of_adapters_merge_exactly(tmp_path: Path, kind: str) -> None:
     from peft import IA3Config
 
@@ -102,6 +102,7 @@ def test_other_kinds_of_adapters_merge_exactly(tmp_path: Path, kind: str) -> Non
         "bias": lora(bias="all"),
         "head": lora(target_modules=["q_proj"], modules_to_save=["lm_head"]),
         "tied-head": lora(target_modules=["q_proj", "lm_head"]),
+        "head-by-pattern": lora(target_modules=r".*(q_proj|lm_head)"),
         "embeddings": lora(target_modules=["q_proj", "embed_tokens"]),
     }
     base = tiny_model(tmp_path / "base", "qwen2")  # its head and embeddings are tied
@@ -270,6 +271,28 @@ def test_a_disk_without_room_is_noticed_before_anything_is_loaded(tmp_path: Path
         assert nothing_left(out)
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.parametrize(("free", "device"), [(1 << 40, "cuda"), (1000, "cpu")])
+def test_a_gpu_is_used_only_where_it_clearly_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, device: str) -> None:
+    monkeypatch.setattr(merge, "compute_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 1 << 40))
+    assert merge._roomy_device(tiny_model(tmp_path / "base", "qwen2")).type == device
+
+
+def test_running_out_of_memory_says_what_a_merge_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from peft.tuners.lora import LoraModel
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    base = tiny_model(tmp_path / "base", "qwen2")
+    adapter = make_adapter(tmp_path / "adapter", base)
+    monkeypatch.setattr(LoraModel, "merge_and_unload", fail)
+    with pytest.raises(OutOfMemory, match="float32") as raised:
+        do_merge(base, adapter, tmp_path / "merged")
+    assert "--verify" in raised.value.hint
+    assert nothing_left(tmp_path / "merged")
 
 
 def test_a_torn_adapter_leaves_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from finetui.core.errors import CorruptFile, Incompatible, NameTaken, NotFound, UnsafeFile
+from finetui.core.errors import CorruptFile, Incompatible, NameTaken, NotFound, Refused, UnsafeFile
 from finetui.core.worker.engine import Engine
 from safetensors.torch import load_file, save_file
 from support.adapters import lora, make_adapter, make_full, plain_logits
@@ -194,6 +194,13 @@ def test_broken_adapters(tmp_path: Path) -> None:
         with pytest.raises((CorruptFile, Incompatible), match=name):
             engine.add(name, folder)
     assert torch.equal(logits(engine), plain_logits(base, None, IDS))
+
+
+def test_a_gpu_that_torch_cannot_use_is_not_replaced_by_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(Refused, match="GPU"):
+        Engine(tmp_path)
 
 
 def test_the_vocabulary_matrix_is_not_copied_for_every_row(tmp_path: Path) -> None:
