@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from ..core.catalog.entries import ADAPTER_SORTS, AdapterEntry, select_adapters
-from .command import App, subcommand
+from .command import App, group, subcommand
 from .confirm import confirmed
 from .output import details, narrate, quantity, size, table, write_json
 
@@ -19,7 +19,7 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-@click.group()
+@group()
 def adapters() -> None:
     """Trained, imported and pulled adapters."""
 

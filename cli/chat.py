@@ -23,9 +23,9 @@ _HELP = """\
 
 def _sampling(function: Any) -> Any:
     for decorate in (
-        click.option("--max-new-tokens", default=128, show_default=True, help="Longest answer."),
-        click.option("--temperature", default=0.0, show_default=True, help="0 is greedy."),
-        click.option("--top-p", default=1.0, show_default=True, help="Nucleus sampling."),
+        click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Longest answer."),
+        click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy."),
+        click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Nucleus sampling."),
         click.option("--seed", default=0, show_default=True, help="Of the sampling."),
         click.option("--gpus", default=None, help="auto, none, or indices or UUIDs."),
         click.option("--adapter", "adapters", multiple=True, help="An adapter; may be given several times."),

@@ -32,11 +32,16 @@ class App:
         """The user's configuration."""
         return load_settings()
 
+    @property
+    def home_as_named(self) -> Home:
+        """The home directory, whether it is there or not."""
+        configured = "" if os.environ.get("FINETUI_HOME") else self.settings.home
+        return find_home(self.home_option or configured)
+
     @cached_property
     def home(self) -> Home:
         """The home directory, created."""
-        configured = "" if os.environ.get("FINETUI_HOME") else self.settings.home
-        return find_home(self.home_option or configured).create()
+        return self.home_as_named.create()
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -136,6 +141,15 @@ def command(*arguments: Any, **attributes: Any) -> Callable[[Callable[..., Any]]
     return decorate
 
 
+def group() -> Callable[[Callable[..., Any]], click.Group]:
+    """`click.group` with the global options, which may stand before the subcommand."""
+
+    def decorate(function: Callable[..., Any]) -> click.Group:
+        return click.group()(global_options(function))
+
+    return decorate
+
+
 def subcommand(group: click.Group, *arguments: Any, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
     """A `command` inside ``group``."""
 
@@ -177,6 +191,7 @@ def key_values(pairs: tuple[str, ...] | list[str], flag: str = "--set") -> dict[
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"{flag} {pair}: expected key=value", f"for example {flag} learning_rate=2e-4")
+            example = "prompt=question,response=answer" if flag == "--columns" else "learning_rate=2e-4"
+            raise UsageError(f"{flag} {pair}: expected key=value", f"for example {flag} {example}")
         values[key.strip()] = toml_value(text.strip())
     return values

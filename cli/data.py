@@ -10,11 +10,12 @@ import msgspec
 from ..core.data.checking import check as check_files
 from ..core.errors import DataError
 from ..core.runs.requests import existing_files, require_trainable
-from .command import App, key_values, settings_of, subcommand
+from .command import App, group, key_values, settings_of, subcommand
 from .output import details, narrate, size, write_json
+from .output import report as print_error
 
 
-@click.group()
+@group()
 def data() -> None:
     """Check and preview training data."""
 
@@ -44,16 +45,15 @@ def check(app: App, files: tuple[str, ...], columns: str, model: str) -> None:
         details({**row, "size_bytes": size(row["size_bytes"]), "problems": None, "tokens": tokens})
         for problem in report.problems:
             narrate(f"{problem.source}: {problem.message}")
-    if report.problems and not app.json:
-        raise DataError(f"{len(report.problems)} problem(s) in {', '.join(files)}", "mend the rows named above")
     if report.problems:
-        click.get_current_context().exit(DataError.exit_code)
+        error = DataError(f"{report.problem_count} problem(s) in {', '.join(files)}", "mend the rows that are named")
+        click.get_current_context().exit(print_error(error, as_json=False))  # stdout has the report, problems included
 
 
 @subcommand(data, "preview")
 @click.argument("files", nargs=-1, required=True)
 @click.option("--model", required=True, help="Whose tokenizer and chat template to use.")
-@click.option("-n", "count", default=1, show_default=True, help="Rows to show.")
+@click.option("-n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Rows to show.")
 @click.option("--columns", default="", help=COLUMNS_HELP)
 @click.option("--objective", default="", help="sft or text; default: by the shape of the data.")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="max_length, completion_only_loss, system_prompt.")

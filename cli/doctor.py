@@ -15,7 +15,7 @@ _GLYPHS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 @command("doctor")
 def doctor(app: App) -> None:
     """GPUs, drivers, torch, bitsandbytes, disk, Hub login, plugins; exits 1 when something that is needed fails."""
-    rows = checks(app.home)
+    rows = checks(app.home_as_named)
     if app.json:
         write_json([msgspec.to_builtins(row) for row in rows])
     for row in rows if not app.json else []:

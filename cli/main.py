@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..core.errors import FineTUIError, UsageError, WorkFailed, closest
+from ..core.errors import FineTUIError, Interrupted, UsageError, WorkFailed, closest
 from .command import App, app_of, global_options
-from .output import narrate, report
+from .output import report
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo:demo", "Train, swap, merge and publish with the embedded model, offline."),
@@ -88,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
     try:
+        _require_text(arguments)
         code = root.main(args=arguments, prog_name="finetui", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except FineTUIError as error:
@@ -97,8 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         return report(UsageError(error.format_message()), as_json=as_json)
     except (click.Abort, KeyboardInterrupt):
-        narrate("interrupted")
-        return 130
+        return report(Interrupted("interrupted"), as_json=as_json)
     except BrokenPipeError:
         # The reader of a pipe went away (`finetui runs list | head`): not an error. Keep the interpreter from
         # complaining when it flushes stdout at exit.
@@ -111,6 +111,14 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         bug = WorkFailed(f"a bug in FineTUI: {type(error).__name__}: {error}", "FINETUI_DEBUG=1 shows the traceback; please report it")
         return report(bug, as_json=as_json)
+
+
+def _require_text(arguments: list[str]) -> None:
+    for word in arguments:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"an argument is not valid UTF-8: {word!r}", "check the terminal's encoding (locale)") from None
 
 
 def _usage(error: click.UsageError) -> UsageError:

@@ -9,11 +9,11 @@ import click
 from ..core import registry
 from ..core.api import Method
 from ..core.options import describe, json_schema
-from .command import App, subcommand
+from .command import App, group, subcommand
 from .output import details, table, write_json
 
 
-@click.group()
+@group()
 def methods() -> None:
     """Fine-tuning methods and their options."""
 

@@ -10,7 +10,7 @@ import msgspec
 
 from ..core.catalog.entries import ModelEntry
 from ..core.errors import UsageError
-from .command import App, subcommand
+from .command import App, group, subcommand
 from .confirm import confirmed
 from .output import details, narrate, quantity, size, table, write_json
 
@@ -20,7 +20,7 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-@click.group()
+@group()
 def models() -> None:
     """Base models on this machine."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -33,7 +34,8 @@ def report(error: FineTUIError, *, as_json: bool) -> int:
     if error.hint:
         narrate(f"hint: {error.hint}")
     if as_json:
-        write_json({"error": error.to_dict()})
+        with contextlib.suppress(OSError):  # stdout itself may be what failed
+            write_json({"error": error.to_dict()})
     return error.exit_code
 
 

@@ -31,9 +31,12 @@ def parse_size(text: str) -> int:
     number = text.rstrip("KMGTiBkmgtb ")
     unit = text[len(number) :].strip().upper()
     try:
-        return int(float(number) * _UNITS[unit])
-    except (ValueError, KeyError):
-        raise UsageError(f"'{text}' is not a size", "for example 24GiB or 80GB") from None
+        count = int(float(number) * _UNITS[unit])
+    except (ValueError, KeyError, OverflowError):
+        count = 0
+    if count <= 0:
+        raise UsageError(f"'{text}' is not a size", "for example 24GiB or 80GB")
+    return count
 
 
 @command("plan")
@@ -67,7 +70,10 @@ def plan(
 
 
 def _loop_settings(wanted: dict[str, Any]) -> dict[str, Any]:
-    return to_dict(parse(TrainingOptions, wanted, owner="training"), changed_only=True)
+    try:
+        return to_dict(parse(TrainingOptions, wanted, owner="training"), changed_only=True)
+    except UsageError as problem:
+        raise UsageError(problem.message, problem.hint or "options of a method need --method") from None
 
 
 def _lengths(app: App, model: str, data: tuple[str, ...], wanted: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import click
-
 from ..core.registry import describe_all
-from .command import App, subcommand
+from .command import App, group, subcommand
 from .output import narrate, table, write_json
 
 
-@click.group()
+@group()
 def plugins() -> None:
     """What is installed, and what is broken and why."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import click
 import tomli_w
@@ -13,8 +13,9 @@ from ..core.runs import control
 from ..core.runs.follow import Follower
 from ..core.runs.follow import follow as updates_of
 from ..core.runs.launch import resume as resume_run
+from ..core.runs.spec import JOB_MODULES, State
 from ..core.runs.store import Run
-from .command import App, subcommand
+from .command import App, group, subcommand
 from .confirm import confirmed
 from .output import details, narrate, plain, table, write_json
 from .watch import outcome, watch
@@ -25,17 +26,17 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-@click.group()
+@group()
 def runs() -> None:
     """List, watch, stop and resume runs."""
 
 
 @subcommand(runs, "list")
-@click.option("--kind", default="", help="train, evaluate, merge, push or pull; default: all.")
-@click.option("--state", default="", help="Only runs in this state.")
-def list_runs(app: App, kind: str, state: str) -> None:
+@click.option("--kind", type=click.Choice(list(JOB_MODULES)), default=None, help="Only runs of this kind.")
+@click.option("--state", type=click.Choice(get_args(State)), default=None, help="Only runs in this state.")
+def list_runs(app: App, kind: str | None, state: str | None) -> None:
     """Every run, newest first."""
-    rows = [run.summary() for run in app.runs.list(kind)]
+    rows = [run.summary() for run in app.runs.list(kind or "")]
     rows = [row for row in rows if not state or row["state"] == state]
     if app.json:
         return write_json(rows)
@@ -76,7 +77,7 @@ def reproduction(run: Run) -> str:
 @subcommand(runs, "logs")
 @click.argument("run")
 @click.option("-f", "--follow", is_flag=True, help="Go on as the run does.")
-@click.option("-n", "--lines", default=0, help="Only the last N lines.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=0, help="Only the last N lines.")
 def logs(app: App, run: str, follow: bool, lines: int) -> None:
     """What the run printed."""
     found = app.runs.get(run)

@@ -17,7 +17,7 @@ from ..core.runs.requests import start
 from ..core.runs.spec import EvaluateRequest, HubRequest, MergeRequest, RunKind
 from ..core.runs.store import Run
 from .command import App
-from .output import narrate, plain, write_json
+from .output import narrate, plain, report, write_json
 
 _POLL_SECONDS = 0.2
 
@@ -61,10 +61,11 @@ def progress_bar(name: str) -> Iterator[Shown]:
         yield _Bar(progress, name)
 
 
-def watch(app: App, run: Run, *, quiet: bool = False) -> None:
+def watch(app: App, run: Run, *, quiet: bool = False, detaches: bool = True) -> None:
     """Follow a run until it ends. Ctrl-C stops watching only, and says how to come back.
 
     Args:
+        detaches: whether the caller lets the run go on at Ctrl-C.
         quiet: no events, and no metric lines under ``--json`` (for commands whose stdout is one document).
     """
     view = _View(app, quiet)
@@ -73,7 +74,8 @@ def watch(app: App, run: Run, *, quiet: bool = False) -> None:
             for update in follow(run, interval=_POLL_SECONDS):
                 view.show(update, bar)
     except KeyboardInterrupt:
-        narrate(f"detached; the run goes on: finetui runs follow {run.id}")
+        if detaches:
+            narrate(f"detached; the run goes on: finetui runs follow {run.id}")
         raise
 
 
@@ -116,7 +118,7 @@ def outcome(app: App, run: Run) -> None:
         error = error_of(run)
         if not app.json:
             raise error
-        click.get_current_context().exit(error.exit_code)
+        click.get_current_context().exit(report(error, as_json=False))  # stdout's last line is the run, as after any other end
 
 
 def error_of(run: Run) -> FineTUIError:
@@ -145,7 +147,7 @@ def finish(
             narrate(f"started {run.id}; finetui runs follow {run.id}")
         return None
     try:
-        watch(app, run, quiet=True)
+        watch(app, run, quiet=True, detaches=False)
     except KeyboardInterrupt:
         control.stop(run, now=True)
         raise

@@ -115,6 +115,8 @@ def _existing(path: Path) -> Path:
 
 
 def _home(home: Home) -> Check:
+    if home.root.exists() and not home.root.is_dir():
+        return Check("home", "fail", f"{home.root} is not a folder", "use another --home or FINETUI_HOME")
     folder = _existing(home.root)
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -128,7 +130,7 @@ def _disk(home: Home) -> Check:
     usage = shutil.disk_usage(_existing(home.root))
     detail = f"{usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB free in {home.root}"
     if usage.free < _NO_DISK:
-        return Check("disk", "fail", detail, "free some space (`finetui clean` shows what can go), or use another --home")
+        return Check("disk", "fail", detail, "free some space, or use another --home")
     if usage.free < _LOW_DISK:
         return Check("disk", "warn", detail, "enough for adapters; a merged or fully tuned model may not fit")
     return Check("disk", "ok", detail)

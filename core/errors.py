@@ -59,6 +59,13 @@ class OutOfMemory(FineTUIError, MemoryError):
     kind = "out_of_memory"
 
 
+class Interrupted(FineTUIError):
+    """The user pressed Ctrl-C."""
+
+    kind = "interrupted"
+    exit_code = 130
+
+
 class UsageError(FineTUIError, ValueError):
     """A command, option or configuration file is wrong."""
 

@@ -12,6 +12,7 @@ so a plugin reads them typed (``options.r``), while the screen and the command l
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -176,8 +177,8 @@ def _expected(problem: str, known: Mapping[str, Option]) -> str:
 def _check_range(row: Option, value: Any, of: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
-    if value != value:
-        raise UsageError(f"option '{row.name}'{of} is not a number", row.help)
+    if not math.isfinite(value):
+        raise UsageError(f"option '{row.name}'{of} is not a finite number", row.help)
     if row.minimum is not None and value < row.minimum:
         raise UsageError(f"option '{row.name}'{of} is {value}, below its minimum {row.minimum:g}", row.help)
     if row.maximum is not None and value > row.maximum:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from .errors import UsageError
+from .errors import DiskError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -50,9 +50,17 @@ class Home:
         return self.root / "finetui.log"
 
     def create(self) -> Home:
-        """Make the folders; returns itself."""
+        """Make the folders; returns itself.
+
+        Raises:
+            DiskError: the place is not writable, or not a folder.
+        """
         for folder in (self.runs, self.adapters, self.models):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as problem:
+                reason = f"{problem.filename or folder}: {problem.strerror}"
+                raise DiskError(f"the home directory cannot be used: {reason}", "name another with --home or FINETUI_HOME") from None
         return self
 
 

@@ -36,7 +36,7 @@ def refresh(run: Run) -> RunState:
 def refresh_all(store: RunStore) -> None:
     """`refresh` every run of a home; called when the screen or a command that lists runs starts."""
     for run in store.list():
-        with contextlib.suppress(errors.FineTUIError):  # this run keeps its last word; the others matter too
+        with contextlib.suppress(errors.FineTUIError, OSError):  # this run keeps its last word; the others matter too
             refresh(run)
 
 

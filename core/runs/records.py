@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import fsio
+from ..errors import CorruptFile
 from .reserve import write_json_reserved
 from .spec import ACTIVE, ProcessIdentity, Result, RunSpec, RunState, State
 
@@ -45,15 +46,24 @@ def read_spec(folder: Path) -> RunSpec:
 
 
 def read_state(folder: Path) -> RunState:
-    """The run's ``state.json``, as last written."""
-    return fsio.read_json(folder / "state.json", RunState)
+    """The run's ``state.json``, as last written; of a run whose file is missing or damaged, ``lost`` with that reason.
+
+    Raises:
+        FileNotFoundError: the run's folder is gone.
+    """
+    try:
+        return fsio.read_json(folder / "state.json", RunState)
+    except (FileNotFoundError, CorruptFile) as problem:
+        if not folder.is_dir():
+            raise
+        return RunState(state="lost", reason=f"its state.json is {'damaged' if isinstance(problem, CorruptFile) else 'missing'}")
 
 
 def read_result(folder: Path, attempt: int) -> Result | None:
-    """What the job of ``attempt`` wrote as its last act, if it came to that."""
+    """What the job of ``attempt`` wrote as its last act, if it came to that and can be read."""
     try:
         result = fsio.read_json(folder / "result.json", Result)
-    except FileNotFoundError:
+    except (FileNotFoundError, CorruptFile):
         return None
     return result if result.attempt == attempt else None
 

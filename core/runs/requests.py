@@ -65,6 +65,16 @@ def effective_options(method: Method, training_options: Mapping[str, Any], metho
     return {**training, **to_dict(parse(method.options, method_options))}
 
 
+def _require_sense(training_options: Mapping[str, Any]) -> None:
+    """Options that are right one by one but not together."""
+    if training_options.get("bf16") and training_options.get("fp16"):
+        raise UsageError("bf16 and fp16 are both on", "choose one; without either, the hardware decides")
+    if training_options.get("max_steps", -1) == 0 or (
+        training_options.get("num_train_epochs") == 0 and training_options.get("max_steps", -1) < 0
+    ):
+        raise UsageError("nothing would be trained: zero steps", "give max_steps or num_train_epochs above zero")
+
+
 def existing_files(paths: Sequence[str | Path]) -> list[str]:
     """Absolute paths of files that exist.
 
@@ -76,11 +86,15 @@ def existing_files(paths: Sequence[str | Path]) -> list[str]:
         raise UsageError("no data given", "name at least one file with --data")
     found = []
     for path in paths:
+        if not str(path):
+            raise UsageError("the name of a data file is empty", "name at least one file")
         absolute = Path(path).expanduser().absolute()
         if absolute.is_dir():
             raise UsageError(f"{absolute} is a folder", "name the files themselves; several are allowed")
         if not absolute.exists():
             raise NotFound(f"{absolute}: no such file", "check the path of the data")
+        if not absolute.is_file():
+            raise UsageError(f"{absolute} is not a regular file", "pipes and devices cannot be read twice: save the data to a file")
         found.append(str(absolute))
     return found
 
@@ -147,15 +161,18 @@ def train_request(
         raise NotFound(f"unknown executor '{executor}'", "known executor names: local")
     if not 0 <= eval_split < 1:
         raise UsageError(f"--eval-split is {eval_split}; it must be at least 0 and below 1", "0.1 keeps a tenth for evaluation")
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed is {seed}; it must be between 0 and {2**32 - 1}", "any small number will do")
     plugin: Method = registry.load("methods", method)
     training_options, method_options = split_settings(plugin, settings or {})
+    _require_sense(training_options)
     entry = Catalog(home).model(model)
     require_trainable(entry)
     _method_for(entry, method, task, method_options)
     files, evaluation = existing_files(data), existing_files(eval_data) if eval_data else []
     rows = examples(files, dict(columns or {}), objective, limit=QUICK_ROWS)
     if evaluation:
-        examples(evaluation, dict(columns or {}), objective, limit=QUICK_ROWS)
+        examples(evaluation, dict(columns or {}), rows.objective, limit=QUICK_ROWS)
     result = _result_name(home, entry, method, name)
     folder = home.models if plugin.artifact == "model" else home.adapters
     return TrainRequest(

@@ -192,3 +192,59 @@ def test_no_space_while_saving(base: Path, data: Path, tmp_path: Path) -> None:
         assert finetui("runs", "logs", done["run"], "--home", disk).out
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("damage", ["missing", "garbage"])
+def test_one_damaged_run_does_not_hide_the_others(base: Path, data: Path, tmp_path: Path, damage: str) -> None:
+    row = wait(ok(*train("--name", "kept", model=base, data=data))["run"])
+    hurt = wait(ok("eval", "--model", base, "--data", data, "--detach")["run"])
+    state = tmp_path / "home" / "runs" / hurt["run"] / "state.json"
+    state.unlink() if damage == "missing" else state.write_text("{")
+    rows = {run["run"]: run["state"] for run in ok("runs", "list")}
+    assert rows == {row["run"]: "succeeded", hurt["run"]: "lost"}
+    assert ok("runs", "show", row["run"])["state"] == "succeeded"
+    ok("runs", "remove", hurt["run"], "--yes")
+    assert len(ok("runs", "list")) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--set", "learning_rate=inf"), "not a finite number"),
+        (("--seed", "-1"), "--seed is -1"),
+        (("--set", "bf16=true", "--set", "fp16=true"), "both on"),
+        (("--set", "max_steps=0"), "zero steps"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_before_the_launch(base: Path, data: Path, words: tuple[str, ...], says: str) -> None:
+    # The last --set of a key wins, so these stand after the ordinary ones.
+    refused("train", "--model", base, "--data", data, "--method", "lora", "--detach", *words, code=2, says=says)
+
+
+def test_evaluation_data_of_another_kind(base: Path, data: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("Just running text.\n\nMore of it.\n")
+    refused(*train("--eval-data", text, model=base, data=data), code=2, says="running text")
+
+
+def test_an_unusable_home_is_reported_and_doctor_still_answers(tmp_path: Path) -> None:
+    home = tmp_path / "file"
+    home.write_text("")
+    refused("models", "list", "--home", home, code=1, says="FINETUI_HOME")
+    done = finetui("doctor", "--home", home, "--json")
+    assert done.code == 1
+    assert {row["name"]: row["state"] for row in done.json}["home"] == "fail"
+
+
+def test_arguments_that_are_not_text() -> None:
+    import os
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-m", "finetui", "generate", "--prompt", os.fsdecode(b"\xff")], capture_output=True, text=True)
+    assert done.returncode == 2 and "not valid UTF-8" in done.stderr
+
+
+def test_json_may_stand_anywhere() -> None:
+    for words in (("--json", "models", "list"), ("models", "--json", "list"), ("models", "list", "--json")):
+        assert json.loads(finetui(*words).out)[0]["name"] == "finetui-mini"

@@ -54,7 +54,7 @@ def test_list_defaults_are_not_shared() -> None:
         ({"quant": "int3"}, "Invalid enum value", "quant is 'nf4' | 'fp4'"),
         ({"r": 0}, "below its minimum 1", "Rank."),
         ({"dropout": 1.5}, "above its maximum 1", "Dropout."),
-        ({"dropout": float("nan")}, "is not a number", "Dropout."),
+        ({"dropout": float("nan")}, "is not a finite number", "Dropout."),
     ],
 )
 def test_bad_values_are_explained(values: dict, message: str, hint: str) -> None:
