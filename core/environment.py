@@ -11,11 +11,3 @@ COMPUTE_ENVIRONMENT: dict[str, str] = {
     # oneDNN keeps a kernel for every shape it meets, a thousand by default; batches of text have many shapes.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
 }
-
-JOB_ENVIRONMENT: dict[str, str] = {
-    **COMPUTE_ENVIRONMENT,
-    # Training frees and takes the same large blocks at every step: keep them (glibc).
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
-}
-"""Of a run's job: the above, and memory settings for training."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .. import errors, fsio
-from ..environment import JOB_ENVIRONMENT
+from ..environment import COMPUTE_ENVIRONMENT
 from . import identity, records, reserve, verdict
 from .failure import describe_error
 from .ladder import Ladder
@@ -119,7 +119,7 @@ class Supervisor:
         if self.lease is None or records.is_requested(self.folder, records.STOP):
             return False
         command = [sys.executable, "-P", "-m", self.spec.module or JOB_MODULES[self.spec.kind], str(self.folder)]
-        environment = {**JOB_ENVIRONMENT, **os.environ}
+        environment = {**COMPUTE_ENVIRONMENT, **os.environ}
         environment |= {identity.TAG: self.spec.run, "CUDA_VISIBLE_DEVICES": self.lease.visible_devices}
         try:
             self.process = subprocess.Popen(

@@ -41,6 +41,7 @@ def main(job: Job) -> dict[str, Any]:
         FineTUIError: see `load_base`, `load_tokenizer`, `load_corpus`, `Loop.run` and `publish`.
     """
     started = time.monotonic()
+    keep_freed_memory()
     request = job.request(TrainRequest)
     quiet_libraries()
     if Path(request.output).exists() and not is_published(request, job.spec.run):
@@ -71,7 +72,6 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     method_options = parse(method.options, request.method_options, owner=f"method '{method.name}'")
     device = torch.device("cpu") if request.gpus == "none" else compute_device()
     precision = choose(device, options.bf16, options.fp16)
-    keep_freed_memory()
     meter = MemoryMeter(device)
     set_seed(request.seed)
 
