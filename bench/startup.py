@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-ROUNDS = 9
+ROUNDS = 5
 COMMANDS: dict[str, list[str]] = {
     "python -c pass": ["-c", "pass"],
     "finetui --version": ["-m", "finetui", "--version"],
