@@ -16,7 +16,7 @@ import msgspec
 from ..core import registry
 from ..core.api import HubFile, PushPlan, Transfer
 from ..core.catalog.catalog import Catalog, require_usable
-from ..core.catalog.editing import is_safe_file
+from ..core.catalog.editing import is_safe_file, own_files
 from ..core.catalog.entries import AdapterEntry
 from ..core.catalog.manifest import MANIFEST_FILE, BaseRef, Manifest, Source, read_manifest, write_manifest
 from ..core.catalog.names import name_from, require_free
@@ -75,7 +75,7 @@ def plan_push(home: Home, adapter: str, repo: str, *, hub: str = "huggingface", 
 
     Raises:
         NotFound, UsageError: unknown adapter or hub, impossible repository name.
-        CorruptFile, UnsafeFile: the adapter is broken.
+        CorruptFile, UnsafeFile: the adapter is broken. Refused: its folder has links that lead out of it.
     """
     hub_name(hub)
     return make_parcel(home, adapter, check_repo(repo)).plan(repo, private)
@@ -92,9 +92,7 @@ def make_parcel(home: Home, adapter: str, repo: str) -> Parcel:
     if not base_id:
         warnings.append(f"the base '{manifest.base.name or 'unknown'}' has no Hub id: it is left out of the card")
     contents: dict[str, bytes | Path] = {
-        path.name: path
-        for path in sorted(folder.iterdir())
-        if path.is_file() and is_publishable(path.name) and path.name not in (CARD_FILE, MANIFEST_FILE)
+        path.name: path for path in own_files(folder) if is_publishable(path.name) and path.name not in (CARD_FILE, MANIFEST_FILE)
     }
     for name in (CONFIG_FILE, "config.json"):
         if name in contents:

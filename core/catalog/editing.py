@@ -29,6 +29,23 @@ def is_safe_file(name: str) -> bool:
     return path.suffix.lower() in _SAFE_SUFFIXES or name in ("LICENSE", "NOTICE")
 
 
+def own_files(folder: Path) -> list[Path]:
+    """The files of an artifact's folder that may travel, by name: safe kinds, without links that lead out of the folder.
+
+    A link into the ``blobs`` of a Hugging Face cache counts as the file that it stands for: snapshots are made of them.
+
+    Raises:
+        Refused: a link leads elsewhere: what it points to is not the artifact's, and could be anything of the user's.
+    """
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and is_safe_file(path.name)]
+    for path in files:
+        real = path.resolve()
+        cached = real.parent.name == "blobs" and real.parent.parent.name.startswith("models--")
+        if real.parent != folder.resolve() and not cached:
+            raise Refused(f"{path} is a link to {real}, outside the folder", "replace it by the file itself, or remove it")
+    return files
+
+
 def add_model(home: Home, folder: Path, name: str) -> str:
     """Link a model folder into the catalog; returns its name (see `Catalog.add_model`)."""
     folder = folder.expanduser().absolute()
@@ -56,8 +73,8 @@ def import_adapter(home: Home, folder: Path, name: str, model: ModelEntry | None
     home.create()
     target = home.adapters / name
     with staged_folder(target) as staging:
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and is_safe_file(path.name) and path.name != MANIFEST_FILE:
+        for path in own_files(folder):
+            if path.name != MANIFEST_FILE:
                 shutil.copyfile(path, staging / path.name)
         read_adapter(staging)
         write_manifest(staging, _imported_manifest(files, read_manifest(folder), name, model))

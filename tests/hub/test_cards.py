@@ -10,10 +10,11 @@ import pytest
 import yaml
 from finetui.core.catalog.entries import AdapterEntry
 from finetui.core.catalog.manifest import BaseRef, DataRef, Manifest, write_manifest
+from finetui.core.errors import Refused
 from finetui.core.paths import Home
 from finetui.hub.card import model_card
 from finetui.hub.transfer import make_parcel, plan_push
-from support.folders import make_model
+from support.folders import make_adapter, make_model
 
 
 def front_matter(card: str) -> dict[str, Any]:
@@ -71,6 +72,16 @@ def test_what_is_unknown_is_left_out(entry: AdapterEntry) -> None:
     assert "license" not in head
     assert "## Figures" not in card
     assert "evaluation" not in card
+
+
+def test_links_out_of_the_folder_are_not_published(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").create()
+    folder = make_adapter(home.adapters / "a", make_model(home.models / "base"))
+    assert plan_push(home, "a", "ada/a").files
+    (tmp_path / "secret").write_text("secret")
+    (folder / "notes.txt").symlink_to(tmp_path / "secret")
+    with pytest.raises(Refused, match=r"notes\.txt"):
+        plan_push(home, "a", "ada/a")
 
 
 def test_a_classifier(entry: AdapterEntry) -> None:

@@ -105,6 +105,21 @@ def test_what_cannot_be_imported_leaves_nothing(catalog: Catalog, home: Home, ba
     assert list(home.adapters.iterdir()) == []
 
 
+def test_links_out_of_the_folder_are_not_followed(catalog: Catalog, home: Home, base: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "id_ed25519"
+    secret.write_text("secret")
+    folder = make_adapter(tmp_path / "a", base)
+    (folder / "notes.txt").symlink_to(secret)
+    with pytest.raises(Refused, match="id_ed25519"):
+        catalog.import_adapter(folder)
+    assert list(home.adapters.iterdir()) == []
+    (folder / "notes.txt").unlink()
+    (folder / "again.json").symlink_to(folder / "adapter_config.json")
+    assert catalog.import_adapter(folder, "inside").problem == ""
+    cached = cache_model(tmp_path / "cache", "org/a", "a" * 40, folder)
+    assert catalog.import_adapter(cached, "cached").problem == "", "a snapshot is made of links to blobs"
+
+
 def test_removing_deletes_only_what_is_ours(
     catalog: Catalog, home: Home, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
