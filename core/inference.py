@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from .catalog.catalog import Catalog
+from .catalog.digest import weight_files
 from .catalog.entries import AdapterEntry, ModelEntry
-from .errors import NotFound, closest
+from .errors import CorruptFile, NotFound, closest
 from .paths import Home
 from .session import WorkerSession
 
@@ -82,6 +83,7 @@ class Playground:
         self._catalog = Catalog(home)
         self._force = force
         self._loaded: dict[str, LoadedAdapter] = {}
+        self._stamps: dict[str, list[tuple[Any, ...]]] = {}
         self.model: ModelEntry = self._catalog.model(model)
         entries = [self._resolve(adapter) for adapter in adapters]  # all of them before the worker starts
         self._session = WorkerSession(log, gpus)
@@ -105,7 +107,9 @@ class Playground:
         return self._session
 
     def add(self, adapter: str) -> LoadedAdapter:
-        """Load one more adapter, named by folder, catalog name, digest prefix or run id; loaded ones are left alone.
+        """Load one more adapter, named by folder, catalog name, digest prefix or run id.
+
+        One that is loaded is left alone, unless its weights on the disk are others by now: then it is read again.
 
         Raises:
             NotFound: no such adapter.
@@ -147,7 +151,7 @@ class Playground:
             UsageError: the prompt is empty or longer than the model's context.
             WorkFailed: the worker died.
         """
-        chosen = self._find(adapter) if adapter is not None else None
+        chosen = self._current(adapter) if adapter is not None else None
         asked: dict[str, Any] = {"prompt": prompt} if messages is None else {"messages": list(messages)}
         asked |= {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "seed": seed, "raw": raw}
         for item in self._session.stream("generate", adapter=adapter, **asked):
@@ -183,15 +187,32 @@ class Playground:
         return entry
 
     def _load(self, entry: AdapterEntry) -> LoadedAdapter:
-        known = self._loaded.get(entry.name)
-        if known is not None and known.path == entry.path:
-            return known
-        name = entry.path if known is not None else entry.name  # two folders of one name
+        stamp = _stamp(entry.path)
+        name = next((loaded.name for loaded in self._loaded.values() if loaded.path == entry.path), "")
+        if name and self._stamps[name] == stamp:
+            return self._loaded[name]
+        if name:
+            self.remove(name)
+        name = name or (entry.path if entry.name in self._loaded else entry.name)  # two folders of one name
         loaded = msgspec.convert(self._session.call("add_adapter", name=name, path=entry.path), LoadedAdapter)
-        self._loaded[name] = loaded
+        self._loaded[name], self._stamps[name] = loaded, stamp
         return loaded
+
+    def _current(self, name: str) -> LoadedAdapter:
+        """The loaded adapter, read again where it was trained anew meanwhile; one whose files are gone stays as it is."""
+        loaded = self._find(name)
+        return loaded if _stamp(loaded.path) in ([], self._stamps[name]) else self._load(self._resolve(loaded.path))
 
     def _find(self, name: str) -> LoadedAdapter:
         if name not in self._loaded:
             raise NotFound(f"no adapter named '{name}' is loaded", closest(name, self._loaded, "adapter"))
         return self._loaded[name]
+
+
+def _stamp(folder: str) -> list[tuple[Any, ...]]:
+    """What changes when the weights in a folder do, without reading them; empty when they are gone."""
+    try:
+        files = [(file.name, file.stat()) for file in weight_files(Path(folder))]
+    except (OSError, CorruptFile):
+        return []
+    return [(name, status.st_ino, status.st_size, status.st_mtime_ns) for name, status in files]

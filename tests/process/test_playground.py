@@ -48,6 +48,12 @@ def test_names_resolve_swap_and_stream(tmp_path: Path) -> None:
         talk = [{"role": "user", "content": "Hello"}]
         assert playground.generate(messages=talk, adapter="pirate.v1", max_new_tokens=8).text == last.text
 
+        catalog.remove_adapter("pirate.v1")  # and trained anew under the same name, the playground still open
+        assert playground.generate("Hello", adapter="pirate.v1", max_new_tokens=8).text == last.text, "its files are gone, it is not"
+        catalog.import_adapter(twin, "pirate.v1", "tiny")
+        anew = playground.generate("Hello", adapter="pirate.v1", max_new_tokens=8)
+        assert anew.text == playground.generate("Hello", adapter=other.name, max_new_tokens=8).text != last.text
+
         playground.remove("pirate.v1")
         with pytest.raises(NotFound):
             playground.generate("Hello", adapter="pirate.v1")
