@@ -63,6 +63,12 @@ class Conversation:
         self.histories.setdefault(voice, []).append({"role": "assistant", "content": text})
         self.last = voice
 
+    def unanswered(self, voice: str) -> None:
+        """Forget a question that got no answer."""
+        known = self.histories.get(voice, [])
+        if known and known[-1]["role"] == "user":
+            known.pop()
+
     def clear(self) -> None:
         """Forget everything."""
         self.histories.clear()
@@ -76,6 +82,8 @@ class Voices:
         self._home, self._model, self._gpus = home, model, gpus
         self._playground: Playground | None = None
         self._lock = threading.Lock()
+        self._talking = threading.Lock()
+        """Held while the worker is asked: it has one pipe, and two threads must not load the same adapter."""
         self._closed = False
 
     def open(self) -> dict[str, Any]:
@@ -95,10 +103,18 @@ class Voices:
         """Whether the base is loaded."""
         return self._playground is not None
 
+    @property
+    def alive(self) -> bool:
+        """Whether the worker still runs; an answer may fail without it."""
+        playground = self._playground
+        return playground is not None and playground.session.alive
+
     def load(self, path: str) -> float:
-        """Load an adapter beside the base; returns the seconds it took."""
-        assert self._playground is not None
-        return self._playground.add(path).seconds
+        """Load an adapter beside the base, after what the worker is doing now; returns the seconds it took."""
+        playground = self._playground
+        assert playground is not None
+        with self._talking:
+            return playground.add(path).seconds
 
     def answer(
         self, voices: Sequence[str], messages: dict[str, list[dict[str, str]]], sampling: Sampling, post: Callable[[Message], object]
@@ -112,17 +128,18 @@ class Voices:
             "top_p": sampling.top_p,
             "seed": sampling.seed,
         }
-        for voice in voices:
-            name = playground.add(voice).name if voice else None
-            text, posted = "", 0.0
-            for item in playground.stream(messages=messages[voice], adapter=name, **how):
-                if not isinstance(item, str):
-                    post(Piece(voice, item.text, item))
-                    continue
-                text += item
-                if time.monotonic() - posted >= PIECE_SECONDS:
-                    post(Piece(voice, text))
-                    posted = time.monotonic()
+        with self._talking:
+            for voice in voices:
+                name = playground.add(voice).name if voice else None
+                text, posted = "", 0.0
+                for item in playground.stream(messages=messages[voice], adapter=name, **how):
+                    if not isinstance(item, str):
+                        post(Piece(voice, item.text, item))
+                        continue
+                    text += item
+                    if time.monotonic() - posted >= PIECE_SECONDS:
+                        post(Piece(voice, text))
+                        posted = time.monotonic()
 
     def cancel(self) -> None:
         """End the answer under way."""
@@ -139,5 +156,5 @@ class Voices:
 
 
 def voice_name(path: str, model: str) -> str:
-    """How a voice is called on the screen."""
-    return Path(path).name if path else f"{Path(model).name} (base)"
+    """How a voice is called on the screen; ``model`` is the base's name in the catalog."""
+    return Path(path).name if path else f"{model} (base)"

@@ -57,6 +57,34 @@ async def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
         await until_painted(pilot, "not found", "nowhere", seconds=60)
 
 
+async def test_messages_written_while_the_base_loads_are_all_answered_in_order(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").create()
+    adapter = Catalog(home).import_adapter(make_lora(tmp_path / "elsewhere" / "tone", scale=0.5))
+    async with opened(home.root) as pilot:
+        await pilot.app.chat_with("finetui-mini", adapter.path)  # type: ignore[attr-defined]
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        await until(pilot, lambda: screen.query("#message"))
+        for prompt in ("Who bakes bread?", "What is the capital of France?"):
+            await type_text(pilot, prompt)
+            await pilot.press("enter")
+        await until_painted(pilot, "you  Who bakes bread?", "you  What is the capital of France?")
+        await until(
+            pilot, lambda: not screen.busy and len(screen.conversation.histories.get(adapter.path, [])) == 4, seconds=90, what="both answers"
+        )
+        roles = [message["role"] for message in screen.conversation.histories[adapter.path]]
+        assert roles == ["user", "assistant"] * 2
+        text = painted(pilot.app)
+        assert text.index("bakes bread") < text.index("tone  swap") < text.index("capital of France")
+        voices = screen.voices
+        assert voices is not None and voices.ready
+        screen.current = str(tmp_path / "nowhere")
+        await type_text(pilot, "Are you there?")
+        await pilot.press("enter")
+        await until_painted(pilot, "not found")
+        assert screen.voices is voices and voices.alive, "one wrong adapter does not unload the base"
+
+
 async def test_sampling_settings(tmp_path: Path) -> None:
     async with opened(tmp_path / "home") as pilot:
         await pilot.press("3")
@@ -78,4 +106,4 @@ def test_a_voice_that_joins_later_knows_what_was_said() -> None:
     assert [message["content"] for message in talk.ask("", "five", "")] == ["one", "two", "five"]
     talk.clear()
     assert talk.histories == {}
-    assert voice_name("/a/tone", "m") == "tone" and voice_name("", "org/m") == "m (base)"
+    assert voice_name("/a/tone", "m") == "tone" and voice_name("", "org/m") == "org/m (base)"

@@ -70,7 +70,7 @@ class ChatScreen(View):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = ""
+        self.model = self.model_name = ""
         self.current = ""
         self.marked: list[str] = []
         self.shelf: Shelf | None = None
@@ -81,7 +81,8 @@ class ChatScreen(View):
         self.sampling = Sampling()
         self.last_answer = ""
         self._open: dict[str, Static] = {}
-        self._waiting = ""
+        self._waiting: list[tuple[str, Vertical]] = []
+        """Messages written while the base is being loaded, each with the place of its answers."""
 
     def content(self) -> ComposeResult:
         """Conversation and message line left, voices right."""
@@ -119,11 +120,12 @@ class ChatScreen(View):
         if model != self.model or self.voices is None:
             if self.voices is not None:
                 self.voices.close()
-            self.model, self.marked = model, []
-            self.do_clear()
+            if model != self.model:
+                self.model, self.model_name, self.marked = model, Path(model).name, []
+                self.do_clear()
             self.voices = voices = Voices(self.app.home, model, self.app.settings.gpus)
             self.status = "loading"
-            self.work(voices.open, self._ready, failed=self._failed, group="open")
+            self.work(voices.open, self._ready, failed=lambda problem: self._failed(problem, voices), group="open")
         self.current = adapter
         self._read_catalog()
         if adapter:
@@ -139,17 +141,22 @@ class ChatScreen(View):
         self._show_voices()
 
     def _ready(self, status: dict[str, Any]) -> None:
+        self.model_name = str(status.get("model") or self.model_name)
         self.status = f"on {status.get('device', '?')}, loaded in {duration(status.get('seconds'))}"
         self._show_voices()
-        if self.current:
-            self._load(self.current)
         if self._waiting:
-            prompt, self._waiting = self._waiting, ""
-            self._ask(prompt)
+            self._ask(*self._waiting.pop(0))
+        elif self.current:
+            self._load(self.current)
 
-    def _failed(self, problem: FineTUIError) -> None:
+    def _failed(self, problem: FineTUIError, voices: Voices) -> None:
+        if self.voices is not voices:  # another model was chosen meanwhile
+            return
         self.status, self.busy = "not loaded", False
         self.voices = None
+        for _, place in self._waiting:
+            place.mount(Static(Content.styled(f"{self.app.glyphs.states['failed']} not sent", "$error"), classes="said"))
+        self._waiting = []
         self._show_voices()
         self.app.show_error(problem)
 
@@ -168,13 +175,14 @@ class ChatScreen(View):
             return
         entry = next((entry for entry in self.shelf.models if self.model in (entry.name, entry.path)), None)
         path = entry.path if entry else self.model
+        self.model_name = entry.name if entry else self.model_name
         mine = [adapter for adapter in self.shelf.adapters if adapter.base_path == path and not adapter.problem and adapter.path != path]
         lines = [self._voice_line("", "base")]
         lines += [self._voice_line(adapter.path, adapter.method + (f" r{adapter.rank}" if adapter.rank else "")) for adapter in mine]
         if not mine:
             lines.append(("none", Content.styled("no adapters of this base yet: n trains one", "$muted"), False))
         self.query_one("#voices", Lines).show(lines)
-        self.titled(self.query_one("#talk"), f"{Path(self.model).name} {self.app.glyphs.dot} {self.status}")
+        self.titled(self.query_one("#talk"), f"{self.model_name} {self.app.glyphs.dot} {self.status}")
         if not self.query_one("#chat-right").border_title:
             self.titled(self.query_one("#chat-right"), "Adapters", "space marks several")
 
@@ -182,7 +190,7 @@ class ChatScreen(View):
         glyphs = self.app.glyphs
         mark = glyphs.marked if path in self.marked else (glyphs.states["running"] if path == self.current and not self.marked else " ")
         here = path == self.current or path in self.marked
-        name = Path(path).name if path else Path(self.model).name
+        name = self._called(path) if path else self.model_name
         return (
             f"voice:{path}",
             Content.assemble((f"{mark} ", "$accent"), (name, "bold $foreground" if here else "$foreground"), (f"  {kind}", "$muted")),
@@ -203,25 +211,31 @@ class ChatScreen(View):
         if self.voices is None:
             self.open(self.model, self.current)
         if self.voices is not None and not self.voices.ready:
-            self._waiting = prompt
-            self.app.notify(f"{Path(self.model).name} is still being loaded; your message is sent as soon as it is there")
+            self._waiting.append((prompt, self._draw(prompt)))
+            self.app.notify(f"{self.model_name} is still being loaded; your message is sent as soon as it is there")
             return
-        self._ask(prompt)
+        self._ask(prompt, self._draw(prompt))
 
-    def _ask(self, prompt: str) -> None:
+    def _draw(self, prompt: str) -> Vertical:
+        """Show what was said; returns the place for its answers."""
+        talk, place = self.query_one("#talk", VerticalScroll), Vertical(classes="answers")
+        talk.mount(Static(Content.assemble(("you  ", "$muted"), (prompt, "bold $foreground")), classes="said"), place)
+        talk.scroll_end(animate=False)
+        return place
+
+    def _ask(self, prompt: str, place: Vertical) -> None:
         targets = self.marked or [self.current]
         messages = {voice: self.conversation.ask(voice, prompt, self.sampling.system) for voice in targets}
         talk = self.query_one("#talk", VerticalScroll)
-        talk.mount(Static(Content.assemble(("you  ", "$muted"), (prompt, "bold $foreground")), classes="said"))
         self._open = {voice: Static(self._said(voice, "", "…"), classes="said") for voice in targets}
         if len(targets) > 1 and talk.size.width >= SIDE_BY_SIDE_WIDTH:
             row = Horizontal(*self._open.values(), classes="said")
-            talk.mount(row)
+            place.mount(row)
             for static in self._open.values():
                 static.styles.width = "1fr"
                 static.styles.margin = (0, 2, 0, 0)
         else:
-            talk.mount(*self._open.values())
+            place.mount(*self._open.values())
         talk.scroll_end(animate=False)
         self.busy = True
         self.keys_changed()
@@ -229,8 +243,13 @@ class ChatScreen(View):
         assert voices is not None
         self.work(lambda: voices.answer(targets, messages, sampling, self.post_message), self._answered, failed=self._not_answered)
 
+    def _called(self, voice: str) -> str:
+        """How a voice is called: its name in the catalog where it is there."""
+        entry = next((entry for entry in (self.shelf.adapters if self.shelf else []) if entry.path == voice), None)
+        return entry.name if entry else voice_name(voice, self.model_name)
+
     def _said(self, voice: str, note: str, text: str) -> Content:
-        name = voice_name(voice, self.model)
+        name = self._called(voice)
         return Content.assemble((name, "$accent"), (f"  {note}" if note else "", "$faint"), f"\n{text}")
 
     def on_piece(self, piece: Piece) -> None:
@@ -249,7 +268,7 @@ class ChatScreen(View):
             self.last_answer = answer.text
             self.titled(
                 self.query_one("#chat-right"),
-                f"{voice_name(piece.target, self.model)} {self.app.glyphs.dot} {swap_time(answer.swap_seconds)}",
+                f"{self._called(piece.target)} {self.app.glyphs.dot} {swap_time(answer.swap_seconds)}",
             )
         talk = self.query_one("#talk", VerticalScroll)
         at_end = talk.scroll_y >= talk.max_scroll_y - 2
@@ -259,13 +278,16 @@ class ChatScreen(View):
 
     def _answered(self, _: None) -> None:
         self.busy = False
+        if self._waiting and self.voices is not None and self.voices.ready:
+            self._ask(*self._waiting.pop(0))
         self.keys_changed()
 
     def _not_answered(self, problem: FineTUIError) -> None:
-        self._answered(None)
-        for static in self._open.values():
+        for voice, static in self._open.items():
+            self.conversation.unanswered(voice)
             static.update(Content.styled(f"{self.app.glyphs.states['failed']} no answer: {problem.message}", "$error"))
-        if self.voices is not None:
+        self._answered(None)
+        if self.voices is not None and self.voices.ready and not self.voices.alive:
             self.voices.close()
             self.voices, self.status = None, "not loaded"
         self.app.show_error(problem)
@@ -330,7 +352,7 @@ class ChatScreen(View):
 
     def do_clear(self) -> None:
         self.conversation.clear()
-        self._open = {}
+        self._open, self._waiting = {}, []
         if self.is_attached:
             self.query_one("#talk", VerticalScroll).remove_children()
 
