@@ -8,6 +8,7 @@ from pathlib import Path
 from ..embedded import BASE_MODEL_NAME
 from ..errors import NameTaken
 from ..paths import Home, check_name
+from ..runs.adopt import refresh
 from ..runs.spec import ACTIVE
 from ..runs.store import RunStore
 
@@ -19,8 +20,8 @@ def name_in_use(home: Home, name: str) -> str:
     for folder in (home.models / name, home.adapters / name):
         if folder.exists() or folder.is_symlink():
             return str(folder)
-    for run in RunStore(home).list():
-        if run.spec.kind in ("train", "pull") and run.spec.request.get("name") == name and run.state().state in ACTIVE:
+    for run in RunStore(home).list("train"):
+        if run.spec.request.get("name") == name and run.state().state in ACTIVE and refresh(run).state in ACTIVE:
             return f"run {run.id}, which is under way"
     return ""
 
