@@ -26,19 +26,18 @@ PARTS = ("weights", "gradients", "master_weights", "optimizer", "activations", "
 CUDA_CONTEXT = 500_000_000
 """What a process holds on a GPU before it allocates anything: driver context and library workspaces."""
 
-CPU_BASELINE = 110_000_000
+CPU_BASELINE = 60_000_000
 """Growth of a CPU trainer's anonymous memory that no tensor explains: threads, oneDNN's scratch space, tokenizer and data."""
 
-_HEAP_ACTIVATIONS, _HEAP_QUANTISED = 0.25, 2.0
-"""What a CPU trainer's heap holds beyond its live tensors, measured: of activations, and bytes a quantised parameter (every
-use expands a weight). The heap is never given back while a run lasts, on purpose: page faults cost more."""
+_QUANTISED = 2.0
+"""Bytes a quantised parameter in a CPU trainer's heap beyond its live tensors: every use expands a weight."""
 
-_PER_LENGTH, _MOST_LENGTHS = 4_500_000, 256
-"""Bytes for each different length of examples, measured: oneDNN builds and keeps kernels for every shape it meets, and what
-stays between freed blocks seems to keep them from being joined for the next larger batch. The bound is a guess: caches fill up."""
+_PER_LENGTH, _MOST_LENGTHS = 40_000_000, 16
+"""Bytes for each length, in steps of 64 tokens, that documents are filled up to: kernels, and freed blocks that stay in the heap
+(it is never given back while a run lasts, on purpose: page faults cost more). Above 1024 tokens attention is fused."""
 
-CPU_SPREAD = (0.8, 1.6)
-"""Peaks measured on CPUs over the estimate, from least to most (docs/design/planner.md)."""
+CPU_SPREAD = (0.7, 1.4)
+"""Peaks measured on CPUs over the estimate, nearly from least to most (docs/design/planner.md)."""
 
 _ADAM_BYTES = 8
 """Two float32 moments a trained parameter."""
@@ -121,13 +120,12 @@ def estimate(
         "quantisation": round(footprint.quantized_parameters * footprint.constants_bytes_per_parameter),
         "adapter": footprint.added_parameters * 4,
     }
-    parts["overhead"] = _cpu_overhead(activations, footprint, load) if on_cpu else CUDA_CONTEXT
+    parts["overhead"] = _cpu_overhead(footprint, load) if on_cpu else CUDA_CONTEXT
     return parts
 
 
-def _cpu_overhead(activations: int, footprint: Footprint, load: Workload) -> int:
-    heap = _HEAP_ACTIVATIONS * activations + _HEAP_QUANTISED * footprint.quantized_parameters
-    return round(CPU_BASELINE + heap + _PER_LENGTH * min(load.distinct, _MOST_LENGTHS))
+def _cpu_overhead(footprint: Footprint, load: Workload) -> int:
+    return round(CPU_BASELINE + _QUANTISED * footprint.quantized_parameters + _PER_LENGTH * min(load.distinct, _MOST_LENGTHS))
 
 
 def _regime(

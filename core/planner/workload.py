@@ -17,6 +17,10 @@ _TEMPLATE_TOKENS = 8
 """What a chat template puts around a turn."""
 
 
+_LENGTH_STEP = 64
+"""The worker fills documents up to multiples of this on CPUs (``core/worker/attention.py``)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """The largest micro-batch.
@@ -26,7 +30,7 @@ class Workload:
         loss_tokens: those that carry loss; only they get logits.
         longest: tokens of its longest example.
         attended: mean tokens of the example that a token is in; the sum of squared lengths is ``tokens * attended``.
-        distinct: different lengths of examples that the whole run meets; CPUs build and keep kernels for each.
+        distinct: different lengths, in steps of 64 tokens, that the whole run meets; CPUs keep kernels and heap blocks for each.
     """
 
     tokens: int
@@ -45,7 +49,8 @@ def largest_batch(training: TrainingOptions, lengths: Sequence[int] | None = Non
     """
     batch = training.per_device_train_batch_size
     if not lengths:
-        return Workload(batch * training.max_length, batch * training.max_length, training.max_length, training.max_length)
+        longest = training.max_length
+        return Workload(batch * longest, batch * longest, longest, longest, _steps(longest))
     cut = [min(length, training.max_length) for length in lengths]
     tokens = _expected_maximum(cut, batch)
     if loss_lengths is None:
@@ -56,12 +61,17 @@ def largest_batch(training: TrainingOptions, lengths: Sequence[int] | None = Non
     return Workload(tokens, loss, max(cut), attended, _expected_distinct(cut, training))
 
 
+def _steps(length: int) -> int:
+    return -(-length // _LENGTH_STEP)
+
+
 def _expected_distinct(sizes: Sequence[int], training: TrainingOptions) -> int:
-    """How many different sizes the run is likely to draw."""
+    """How many different sizes, in steps of 64 tokens, the run is likely to draw."""
     drawn = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps
     if training.max_steps <= 0:
         drawn = round(len(sizes) * training.num_train_epochs)
-    return max(1, round(sum(1 - (1 - count / len(sizes)) ** drawn for count in Counter(sizes).values())))
+    counts = Counter(_steps(size) for size in sizes).values()
+    return max(1, round(sum(1 - (1 - count / len(sizes)) ** drawn for count in counts)))
 
 
 def _expected_maximum(sizes: Sequence[int], batch: int) -> int:
