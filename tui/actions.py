@@ -18,7 +18,7 @@ class Action:
 
     Attributes:
         id: ``scope.name``; the name of the binding in a keymap.
-        keys: Textual key names, comma-separated, the one shown in the footer first; empty: palette only.
+        keys: Textual key names, comma-separated, the one shown in the footer first; empty: enter on a line of a list.
         title: a word or two, for the footer.
         tooltip: a sentence, for the help and the palette.
         footer: whether the footer shows it.
@@ -170,8 +170,8 @@ def key_label(key: str) -> str:
 
 
 def key_labels(action: Action) -> str:
-    """All keys of an action, for the help."""
-    return " ".join(key_label(key) for key in action.keys.split(",") if key)
+    """All keys of an action, for the help; those without a binding are done by enter on a line of a list."""
+    return " ".join(key_label(key) for key in action.keys.split(",") if key) or "enter"
 
 
 class Acting:

@@ -66,6 +66,8 @@ class RunFeed:
                 if rounds % REFRESH_EVERY == 1:
                     refresh(run)
                 rounds += 1
+                if not run.dir.is_dir():
+                    raise FileNotFoundError(run.dir)
                 update = follower.poll()
                 if update.changed and not self._ended:
                     self._post(RunNews(run.spec, update))
@@ -156,6 +158,11 @@ class RunFacts:
         self.times.append((line.get("time", 0.0), step))
 
     @property
+    def ended(self) -> bool:
+        """Whether nothing happens any more: no memory is in use, no time is left."""
+        return self.state in ("stopped", "succeeded", "failed", "lost")
+
+    @property
     def step(self) -> int:
         """Last finished step."""
         return int(self.last.get("step", 0) or self.progress.get("done", 0) or 0)
@@ -166,7 +173,7 @@ class RunFacts:
         if self.state not in ("running", "stopping") or not self.total_steps or len(self.times) < 2:
             return None
         (t0, s0), (t1, s1) = self.times[0], self.times[-1]
-        return max(0.0, (self.total_steps - s1) * (t1 - t0) / (s1 - s0)) if s1 > s0 else None
+        return (self.total_steps - s1) * (t1 - t0) / (s1 - s0) if s0 < s1 < self.total_steps else None
 
     @property
     def best_evaluation(self) -> tuple[float, float] | None:

@@ -55,8 +55,8 @@ def narrow_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[D
             ("grad norm", figure(last.get("grad_norm"))), ("data wait", _data_wait(last)),
         ],
         [
-            ("memory", f"{human_bytes(last.get('memory_bytes'))} now"), ("peak", human_bytes(last.get("peak_memory_bytes"))),
-            ("planned", human_bytes(request.get("planned_memory_bytes") or None)), ("tokens", human_count(last.get("tokens"))),
+            *([] if facts.ended else [("memory", f"{human_bytes(last.get('memory_bytes'))} now")]),
+            ("peak", f"{human_bytes(last.get('peak_memory_bytes'))} {_over(facts, request, glyphs)}"), ("planned", human_bytes(request.get("planned_memory_bytes") or None)), ("tokens", human_count(last.get("tokens"))),
         ],
         [(device.id, _busy(device)) for device in devices[:2]] + [("speed", spark(list(facts.recent["tokens_per_second"]), 20, glyphs))],
     ]  # fmt: skip
@@ -104,11 +104,20 @@ def _elapsed(facts: RunFacts) -> float | None:
 def _memory(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs, row: Any, graph: int) -> list[Content]:
     now, peak, planned = facts.last.get("memory_bytes"), facts.last.get("peak_memory_bytes"), request.get("planned_memory_bytes")
     top = max(planned or 0, peak or 0) or None
-    return [
-        row("memory now", human_bytes(now), bar(now / top, graph, glyphs) if now and top else "", "$accent"),
-        row("peak", human_bytes(peak), bar(peak / top, graph, glyphs) if peak and top else "", "$accent"),
+    over = _over(facts, request, glyphs)
+    lines = [
+        row("peak", human_bytes(peak), over or (bar(peak / top, graph, glyphs) if peak and top else ""), "$warning" if over else "$accent"),
         row("planned", human_bytes(planned or None)),
     ]
+    if not facts.ended:
+        lines.insert(0, row("memory now", human_bytes(now), bar(now / top, graph, glyphs) if now and top else "", "$accent"))
+    return lines
+
+
+def _over(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs) -> str:
+    """A remark where more memory was used than was planned."""
+    peak, planned = facts.last.get("peak_memory_bytes"), request.get("planned_memory_bytes")
+    return f"{glyphs.warning} over" if peak and planned and peak > planned else ""
 
 
 def _device(facts: RunFacts, devices: Sequence[Device], glyphs: Glyphs, row: Any, graph: int) -> list[Content]:

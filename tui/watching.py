@@ -134,8 +134,8 @@ class Tracker:
             return {"fallen": None, "seconds_left": None}
         (t0, s0, l0), (t1, s1, l1) = self._recent[0], self._recent[-1]
         left = None
-        if self.row.total_steps and s1 > s0:
-            left = max(0.0, (self.row.total_steps - s1) * (t1 - t0) / (s1 - s0))
+        if self.row.total_steps and s0 < s1 < self.row.total_steps:
+            left = (self.row.total_steps - s1) * (t1 - t0) / (s1 - s0)
         return {"fallen": l0 - l1, "seconds_left": left}
 
 

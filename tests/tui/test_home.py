@@ -94,6 +94,12 @@ async def test_filter_narrows_and_escape_clears(tmp_path: Path) -> None:
         assert "alpha" in painted(pilot.app)
         await pilot.press("escape")
         await until_painted(pilot, "beta")
+        await pilot.press("slash")
+        await type_text(pilot, "nothing like that")
+        await pilot.press("enter")
+        await until_painted(pilot, "no run matches the filter; esc clears it")
+        await pilot.press("escape")
+        await until_painted(pilot, "alpha", "beta")
 
 
 async def test_delete_asks_first(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ async def test_shows_what_the_files_say(tmp_path: Path, size: tuple[int, int]) -
         assert "○" in text and "┤" in text
         assert any(0x2800 < ord(character) < 0x2900 for character in text)
         if size[0] >= 80:
-            assert "600 MB" in text and "700 MB" in text and "900 MB" in text
+            assert "700 MB" in text and "900 MB" in text
             assert "loading the base" in text and "progress 2" in text and "\x1b" not in text
 
 
@@ -138,3 +139,27 @@ async def test_other_kinds_of_runs_show_progress(tmp_path: Path) -> None:
         text = await until_painted(pilot, "merge-a", "75 %", "3 of 4 tensors", "/out")
         assert "waiting for the first step" not in text
         assert "only training can be repeated" not in painted(pilot.app)
+
+
+async def test_a_run_whose_folder_goes_is_told_and_left(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "home", "vanishes")
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "vanishes")
+        await pilot.press("enter")
+        await until_painted(pilot, "train loss", "succeeded")
+        shutil.rmtree(run.dir)
+        await until_painted(pilot, "this run's folder is gone")
+        await pilot.press("escape")
+        await until_painted(pilot, "Nothing has run yet")
+
+
+async def test_an_ended_run_shows_no_present_and_more_than_planned_is_marked(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "home", "big")
+    with fsio.JsonlWriter(run.dir / "metrics.jsonl") as metrics:
+        metrics.append(metric_line(100, peak_memory_bytes=950_000_000))
+    for size in ((80, 24), (120, 40)):
+        async with opened(tmp_path / "home", size) as pilot:
+            await until_painted(pilot, "big")
+            await pilot.press("enter")
+            text = await until_painted(pilot, "950 MB", "! over", "900 MB")
+            assert "ETA" not in text and "600 MB" not in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
@@ -217,6 +218,14 @@ class CatalogScreen(ArtifactActions, View):
                 self.work(lambda: backend.remove_artifact(self.app.home, kind, entry.name), lambda _: self.do_refresh())
 
         self.app.push_screen(ConfirmDialog(f"Delete {kind} {entry.name}?", f"{entry.path}\n{what}", f"Delete the {kind}"), answered)
+
+    def on_key(self, event: events.Key) -> None:
+        """Esc in the list clears a filter before it does anything else."""
+        line = self.query_one(FilterLine)
+        if event.key == "escape" and line.value:
+            event.stop()
+            event.prevent_default()
+            line.clear_and_close()
 
     def do_filter(self) -> None:
         self.query_one(FilterLine).open()

@@ -49,7 +49,7 @@ class HelpScreen(Dialog):
     def _section(self, scope: str) -> Content:
         title = SCOPE_TITLES[scope] + (" (in focus)" if scope in self.in_focus and scope != "app" else "")
         lines = [Content.styled(title, "bold $accent")]
-        rows = [(key_labels(action) or ":", action.tooltip) for action in of_scope(scope)]
+        rows = [(key_labels(action), action.tooltip) for action in of_scope(scope)]
         for keys, meaning in _LISTED_ANYWAY.get(scope, []) + rows:
             lines.append(Content.assemble((f"  {keys:<20}", "$foreground"), (" " + meaning, "$muted")))
         return Content("\n").join([*lines, Content("")])

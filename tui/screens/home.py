@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -186,6 +187,14 @@ class HomeScreen(ArtifactActions, View):
         row = self.selected_row
         if row is not None:
             self.delete_run(row)
+
+    def on_key(self, event: events.Key) -> None:
+        """Esc in the list clears a filter before it does anything else."""
+        line = self.query_one(FilterLine)
+        if event.key == "escape" and line.value:
+            event.stop()
+            event.prevent_default()
+            line.clear_and_close()
 
     def do_filter(self) -> None:
         self.query_one(FilterLine).open()

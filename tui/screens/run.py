@@ -10,7 +10,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import RichLog, Static
 
-from ...core.errors import FineTUIError
+from ...core.errors import DiskError, FineTUIError, NotFound
 from ..actions import bindings
 from ..feed import RunFacts, RunFeed, RunNews
 from ..format import clock, duration, percent
@@ -70,8 +70,22 @@ class RunScreen(ArtifactActions, View):
 
     def _feed_failed(self, problem: Exception) -> None:
         """Called in the feed's thread."""
-        error = problem if isinstance(problem, FineTUIError) else self.app.unexpected(problem)
-        self.app.call_from_thread(self.app.show_error, error)
+        self.app.call_from_thread(self._cannot_read, problem)
+
+    async def _cannot_read(self, problem: Exception) -> None:
+        """Say why in a sentence; of a run that is gone there is nothing to show any more."""
+        if isinstance(problem, FileNotFoundError) or (isinstance(problem, NotFound) and self.request):
+            error: FineTUIError = NotFound("this run's folder is gone", f"{self.app.home.runs / self.run_id} is not there any more")
+        elif isinstance(problem, FineTUIError):
+            error = problem
+        elif isinstance(problem, OSError):
+            error = DiskError(f"this run's files cannot be read: {problem}", "look at the permissions of its folder")
+        else:
+            error = self.app.unexpected(problem)
+        if self.is_current and len(self.app.screen_stack) > 1:
+            await self.app.pop_screen()
+        self.app.look_again()
+        self.app.show_error(error)
 
     # State ------------------------------------------------------------------------------------------------------------
 

@@ -26,13 +26,17 @@ class FilterLine(Input):
         self.add_class("-open")
         self.focus()
 
+    def clear_and_close(self) -> None:
+        """Show everything again."""
+        self.value = ""
+        self.remove_class("-open")
+        self.post_message(self.Closed(""))
+
     def on_key(self, event: events.Key) -> None:
         """Esc clears, enter and down go back to the list."""
         if event.key == "escape":
             event.stop()
-            self.value = ""
-            self.remove_class("-open")
-            self.post_message(self.Closed(""))
+            self.clear_and_close()
         elif event.key in ("enter", "down"):
             event.stop()
             event.prevent_default()
