@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..core.catalog.entries import AdapterEntry
@@ -15,16 +16,17 @@ _SHOWN_METRICS = ("eval_loss", "perplexity", "accuracy", "f1", "loss", "tokens",
 _INDEXED_METRICS = ("eval_loss", "perplexity", "accuracy", "f1")
 
 
-def model_card(entry: AdapterEntry, manifest: Manifest, repo: str, base_id: str) -> str:
+def model_card(entry: AdapterEntry, manifest: Manifest, repo: str, base_id: str, licence: Mapping[str, str] | None = None) -> str:
     """The card of an adapter.
 
     Args:
         manifest: as it will be published, without paths of this machine.
         base_id: the base's Hub id; empty: the base is named in words only.
+        licence: what the base's own card says of its licence (`base_licence`).
     """
     name = repo.rsplit("/", 1)[-1]
     parts = [
-        _front_matter(entry, manifest, name, base_id),
+        _front_matter(entry, manifest, name, base_id, licence or {}),
         f"# {name}",
         _what(entry, manifest, base_id),
         "## How to load it\n\n" + _snippet(entry, repo, base_id, manifest.base.name),
@@ -44,11 +46,26 @@ def finite(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in numbers.items() if math.isfinite(value)}
 
 
-def _front_matter(entry: AdapterEntry, manifest: Manifest, name: str, base_id: str) -> str:
+def base_licence(folder: Path) -> dict[str, str]:
+    """``license``, ``license_name`` and ``license_link`` from the card of a model folder; what it does not say is left out."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return {}
+    import yaml
+    from huggingface_hub import metadata_load
+
+    try:
+        found = metadata_load(card) or {}
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return {key: found[key] for key in ("license", "license_name", "license_link") if isinstance(found.get(key), str)}
+
+
+def _front_matter(entry: AdapterEntry, manifest: Manifest, name: str, base_id: str, licence: Mapping[str, str]) -> str:
     """YAML between dashes; values are written as JSON, which YAML contains."""
     is_model = entry.peft_type == ""
     pipeline = _PIPELINES.get(entry.task, "text-generation")
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = dict(licence)
     if base_id:
         fields |= {"base_model": base_id, "base_model_relation": "finetune" if is_model else "adapter"}
     fields |= {"library_name": "transformers" if is_model else "peft", "pipeline_tag": pipeline}

@@ -27,7 +27,7 @@ from ..core.fsio import disk_errors, read_json
 from ..core.options import to_dict
 from ..core.paths import Home
 from ..core.runs.spec import HubRequest
-from .card import model_card
+from .card import base_licence, model_card
 
 CARD_FILE = "README.md"
 _REPO = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}")
@@ -103,7 +103,7 @@ def make_parcel(home: Home, adapter: str, repo: str) -> Parcel:
             if config != found:
                 contents[name] = _json(config)
     contents[MANIFEST_FILE] = _json(manifest)
-    card = model_card(entry, manifest, repo, base_id)
+    card = model_card(entry, manifest, repo, base_id, base_licence(Path(entry.base_path)) if entry.base_path else {})
     contents[CARD_FILE] = card.encode()
     return Parcel(contents, card, tuple(warnings))
 

@@ -74,6 +74,24 @@ def test_what_is_unknown_is_left_out(entry: AdapterEntry) -> None:
     assert "evaluation" not in card
 
 
+@pytest.mark.parametrize(
+    ("readme", "licence"),
+    [
+        ("---\nlicense: other\nlicense_name: mine\ntags: [a]\n---\n# Base", {"license": "other", "license_name": "mine"}),
+        ("# Base", {}),
+        ("---\nlicense: [\n---\n", {}),
+        ("---\nlicense: [mit]\n---\n", {}),
+    ],
+)
+def test_the_licence_is_the_bases(tmp_path: Path, readme: str, licence: dict[str, str]) -> None:
+    home = Home(tmp_path / "home").create()
+    base = make_model(home.models / "base")
+    make_adapter(home.adapters / "a", base)
+    (base / "README.md").write_text(readme)
+    head = front_matter(plan_push(home, "a", "ada/a").card)
+    assert {key: value for key, value in head.items() if key.startswith("license")} == licence
+
+
 def test_links_out_of_the_folder_are_not_published(tmp_path: Path) -> None:
     home = Home(tmp_path / "home").create()
     folder = make_adapter(home.adapters / "a", make_model(home.models / "base"))
