@@ -70,7 +70,9 @@ class FineTuiApp(Acting, App[int]):
         self.home = home
         self.settings = settings or Settings()
         self.open_run = open_run
-        self.glyphs = ASCII if self.settings.ascii else UNICODE
+        # The font of a Linux console has neither braille nor most of our signs.
+        ascii_only = self.settings.ascii or os.environ.get("TERM") == "linux"
+        self.glyphs = ASCII if ascii_only else UNICODE
         self.rows: tuple[RunRow, ...] = ()
         self.runs_known = False
         self.runs_problem = ""
@@ -81,7 +83,7 @@ class FineTuiApp(Acting, App[int]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self._first_theme()
-        if self.settings.ascii:
+        if ascii_only:
             self.add_class("-ascii")
 
     def _first_theme(self) -> str:

@@ -175,8 +175,9 @@ class _Watched:
         ended = self.run.result()
         facts = ended.result if ended else {}
         evaluation = facts.get("eval") or {}
+        made = facts.get("url") if self.run.spec.kind == "push" else facts.get("adapter") or facts.get("out")
         return {
-            "result": str(facts.get("adapter") or facts.get("out") or facts.get("path") or ""),
+            "result": str(made or ""),
             "eval_loss": evaluation.get("loss", self.tracker.row.eval_loss),
             "base_loss": (facts.get("base_eval") or {}).get("loss"),
         }

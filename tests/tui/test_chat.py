@@ -70,7 +70,10 @@ async def test_messages_written_while_the_base_loads_are_all_answered_in_order(t
             await pilot.press("enter")
         await until_painted(pilot, "you  Who bakes bread?", "you  What is the capital of France?")
         await until(
-            pilot, lambda: not screen.busy and len(screen.conversation.histories.get(adapter.path, [])) == 4, seconds=90, what="both answers"
+            pilot,
+            lambda: not screen.busy and len(screen.conversation.histories.get(adapter.path, [])) == 4,
+            seconds=90,
+            what="both answers",
         )
         roles = [message["role"] for message in screen.conversation.histories[adapter.path]]
         assert roles == ["user", "assistant"] * 2

@@ -22,6 +22,10 @@ async def test_shows_what_the_files_say(tmp_path: Path, size: tuple[int, int]) -
         await pilot.press("enter")
         text = await until_painted(pilot, "succeeded", "100 / 100", f"{loss_at(100):.3f}", "1.500")
         assert "○" in text and "┤" in text
+        if size[0] >= 80:
+            assert "c chats with the result: " in text and "320 examples" in text
+            await pilot.press("left_square_bracket")
+            text = await until_painted(pilot, "loading the base")
         assert any(0x2800 < ord(character) < 0x2900 for character in text)
         if size[0] >= 80:
             assert "700 MB" in text and "900 MB" in text
@@ -63,8 +67,6 @@ async def test_tabs_log_events_samples(tmp_path: Path) -> None:
     async with opened(tmp_path / "home") as pilot:
         await until_painted(pilot, "good")
         await pilot.press("enter")
-        await until_painted(pilot, "loading the base")
-        await pilot.press("right_square_bracket")
         await until_painted(pilot, "prepared", "320 examples")
         await pilot.press("right_square_bracket")
         await until_painted(pilot, "Hi?", "Arr!", "step 100")

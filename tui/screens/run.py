@@ -14,7 +14,7 @@ from ...core.errors import DiskError, FineTUIError, NotFound
 from ..actions import bindings
 from ..feed import RunFacts, RunFeed, RunNews
 from ..format import clock, duration, percent
-from ..glyphs import bar
+from ..glyphs import STATE_STYLES, bar, shorten
 from ..runfigures import narrow_figures, wide_figures
 from ..runlines import pair, state_text
 from ..watching import RunRow
@@ -39,7 +39,7 @@ class RunScreen(ArtifactActions, View):
         self.request: dict[str, Any] = {}
         self.kind = "train"
         self.name_of_run = run_id
-        self.tab = 0
+        self.tab = 1
         self._shown = 0
         self._figures = Content("")
         self._feed: RunFeed | None = None
@@ -97,6 +97,8 @@ class RunScreen(ArtifactActions, View):
         points, evaluations = self.facts.take(news.update)
         if first:
             self._arrange()
+            if self.facts.state in ("failed", "lost"):
+                self._switch(-1)
         plot = self.query_one(LossPlot)
         for step, loss in points:
             plot.add(step, loss)
@@ -108,6 +110,11 @@ class RunScreen(ArtifactActions, View):
         self._show_lines()
         if before != self.facts.state or first:
             self.keys_changed()
+
+    def runs_changed(self) -> None:
+        """The result is known to the list of runs."""
+        if self.request and self.facts.ended:
+            self._show_figures()
 
     def devices_changed(self) -> None:
         """The meters."""
@@ -139,13 +146,25 @@ class RunScreen(ArtifactActions, View):
         if not text.is_same(self._figures):
             static.update(text, layout=text.plain.count("\n") != self._figures.plain.count("\n"))
             self._figures = text
-        trouble = self.query_one("#trouble", Static)
-        trouble.set_class(not self.facts.error, "hidden")
-        if self.facts.error:
+        trouble, outcome = self.query_one("#trouble", Static), self._outcome()
+        trouble.set_class(not self.facts.error and not outcome, "hidden")
+        if not self.facts.error:
+            said = shorten(f"{self.app.glyphs.states.get(self.facts.state, '')} {outcome}", max(20, self.size.width - 2), self.app.glyphs)
+            trouble.update(Content.styled(f" {said}", STATE_STYLES.get(self.facts.state, "$muted")))
+        else:
             message, hint = self.facts.error.get("message", ""), self.facts.error.get("hint", "")
             trouble.update(
                 Content.assemble((f" {self.app.glyphs.states['failed']} {message}", "$error"), (f"\n   {hint}" if hint else "", "$muted"))
             )
+
+    def _outcome(self) -> str:
+        """What can be done with a run that has ended well or was stopped."""
+        if self.facts.state == "stopped":
+            return "stopped: R resumes it"
+        result = self._row().result
+        if self.facts.state != "succeeded" or not result or self.kind not in ("train", "merge", "push", "pull"):
+            return ""
+        return f"c chats with the result: {result}" if self.kind == "train" else f"the result is {result}"
 
     def _plain_figures(self, width: int) -> Content:
         facts, progress = self.facts, self.facts.progress
@@ -186,7 +205,10 @@ class RunScreen(ArtifactActions, View):
         if self.tab == 0:
             return list(facts.log)
         if self.tab == 1:
-            return [Text.assemble((clock(time) + "  ", "dim"), (f"{kind:<11}", "bold"), message) for time, kind, message in facts.events]
+            return [
+                Text.assemble((clock(time) + "  ", "dim"), (f"{kind:<11}", "bold"), message.removeprefix(f"{kind} "))
+                for time, kind, message in facts.events
+            ]
         return [
             Text.assemble((f"step {step:g}  ", "dim"), (prompt, "bold"), f"\n{self.app.glyphs.arrow} ", text)
             for step, prompt, text in facts.samples

@@ -171,11 +171,17 @@ class PushDialog(HubDialog):
         """Card and files, from the same function as ``finetui push --dry-run``."""
         from .. import backend
 
+        hub_of_folders = str(self.value("hub")).startswith("folder")
+        self.form.field("repo").note = f"a folder below {self._folder()}" if hub_of_folders else "owner/name on Hugging Face"
         button = self.form.field("go")
         button.note = "public: everybody can read it" if self.value("public") else "private"
         self.form.update_lines()
         home, repo, hub, private = self.app.home, self.value("repo"), self.value("hub"), not self.value("public")
         self.work(lambda: backend.push_plan(home, self.adapter, repo, hub, private), self._planned, failed=self.say_problem, group="plan")
+
+    def _folder(self) -> str:
+        """Where the folder hub is."""
+        return str(self.value("hub")).partition(":")[2] or self.app.settings.folder_hub or str(self.app.home.root / "hub")
 
     def _planned(self, plan: Any) -> None:
         total = sum(file.size for file in plan.files)
