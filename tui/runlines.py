@@ -70,7 +70,7 @@ def _ending(row: RunRow, glyphs: Glyphs, room: int) -> Content:
     when = clock(row.finished)
     if room >= len(text) + len(when) + 4:
         text = f"{text}   {when}"
-    return Content.styled(text[: max(8, room)], "$muted")
+    return Content.styled(shorten(text, max(8, room), glyphs) if len(text) > max(8, room) else text, "$muted")
 
 
 def selected_run(row: RunRow, glyphs: Glyphs) -> Content:

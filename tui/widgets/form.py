@@ -203,7 +203,9 @@ class Form(ScrollView, Acting, can_focus=True):
 
     def _field_parts(self, field: Field, here: bool, width: int) -> list[tuple[str, str]]:
         if field.kind == "button":
-            return [(f" {self.glyphs.states['running']} {field.label}", "button"), (f"   {field.note}", "error" if field.error else "note")]
+            label = f" {self.glyphs.states['running']} {field.label}"
+            note = shorten(field.note, max(4, width - cell_len(label) - 3), self.glyphs)
+            return [(label, "button"), (f"   {note}", "error" if field.error else "note")]
         mark = self.glyphs.changed if field.changed else " "
         parts = [(f" {mark} ", "changed"), (field.label.ljust(self._width), "label")]
         room = max(4, width - self._width - 4)
