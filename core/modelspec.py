@@ -10,6 +10,32 @@ from typing import Any
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 """A model folder has a tokenizer when it has one of these."""
 
+TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja", ".model", ".tiktoken")
+"""Configuration, tokenizer and text: what may stand beside weights wherever a model or an adapter goes. No code, no pickles."""
+
+_TRAINER_STATE = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "rng_state.pth", "scaler.pt")
+
+
+def is_text_file(name: str) -> bool:
+    """Whether a file is configuration, tokenizer, text or a licence."""
+    return name.lower().endswith(TEXT_SUFFIXES) or name.startswith(("LICENSE", "NOTICE")) and "." not in name
+
+
+def is_pickle(name: str) -> bool:
+    """Whether a file holds weights as a pickle (which can run code when it is read), or lists such files."""
+    pickled = name.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".bin.index.json"))
+    return pickled and name not in _TRAINER_STATE
+
+
+def companions(folder: Path) -> list[Path]:
+    """What a model that is made from the one in ``folder`` shares with it: configuration, tokenizer, chat template, licence.
+
+    Left out: the index of the weights, FineTUI's manifest and the model card, which speak of that model only.
+    """
+    own = ("finetui.json", "README.md")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and is_text_file(path.name))
+    return [path for path in files if path.name not in own and not path.name.endswith(".index.json")]
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -80,11 +106,6 @@ class ModelSpec:
     tensors: Mapping[str, TensorSpec] = field(repr=False)
     has_weights: bool
     config: Mapping[str, Any] = field(repr=False)
-
-    @property
-    def embedding_parameters(self) -> int:
-        """Input embeddings plus an untied output head: ``vocab_size × hidden_size`` each."""
-        return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
 
     @property
     def linear_parameters(self) -> int:

@@ -26,8 +26,6 @@ ANSWER_SECONDS = 120.0
 
 TRIES = 3
 
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-
 _BLOCK = 1 << 20
 
 

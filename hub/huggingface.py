@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.api import AdapterHub, CorruptFile, HubContext, NotFound, PushPlan, Transfer, UnsafeFile
 from ..core.catalog.peftfiles import CONFIG_FILE, WEIGHTS_FILE
-from .hubclient import PICKLE_SUFFIXES, ByteCounter, again, hub_errors, is_same, list_files, open_client, require_token, url_of
+from ..core.modelspec import is_pickle
+from .hubclient import ByteCounter, again, hub_errors, is_same, list_files, open_client, require_token, url_of
 from .pushing import Push
 from .transfer import is_publishable
 
@@ -63,7 +64,7 @@ def _wanted(files: dict[str, RepoFile], what: str) -> list[RepoFile]:
     names = {file.path for file in wanted}
     if {CONFIG_FILE, WEIGHTS_FILE} <= names:
         return wanted
-    pickles = [path for path in files if path.endswith(PICKLE_SUFFIXES)]
+    pickles = [path for path in files if is_pickle(path)]
     if CONFIG_FILE in names and pickles:
         raise UnsafeFile(f"{what} has its weights only as a pickle ({pickles[0]}), which can run code", "ask its author for safetensors")
     hint = f"a whole model is fetched with: finetui models add {what}" if "config.json" in names else ""

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.api import CorruptFile, UnsafeFile
-from .hubclient import PICKLE_SUFFIXES, again, hub_errors, is_same, list_files, open_client
+from ..core.modelspec import TEXT_SUFFIXES, is_pickle
+from .hubclient import again, hub_errors, is_same, list_files, open_client
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "README.md", "LICENSE*"]
+_PATTERNS = ["*.safetensors", *(f"*{suffix}" for suffix in TEXT_SUFFIXES), "LICENSE*", "NOTICE*"]
 
 
 def download_model(repo: str, revision: str = "") -> Path:
@@ -31,7 +32,7 @@ def download_model(repo: str, revision: str = "") -> Path:
         commit = str(again(lambda: api.model_info(repo, revision=revision or None), what).sha)
         files = {path: file for path, file in again(lambda: list_files(api, repo, commit), what).items() if "/" not in path}
         weights = [path for path in files if path.endswith(".safetensors")]
-        pickles = [path for path in files if path.endswith(PICKLE_SUFFIXES)]
+        pickles = [path for path in files if is_pickle(path)]
         if pickles and not weights:
             raise UnsafeFile(
                 f"{what} has its weights only as a pickle ({pickles[0]}), which can run code", "choose a model with safetensors"

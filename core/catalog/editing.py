@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import NameTaken, Refused, UsageError
 from ..fsio import disk_errors, fsync_dir, staged_folder
+from ..modelspec import is_text_file
 from ..paths import Home
 from ..planner.reading import read_model
 from ..runs.spec import ACTIVE
@@ -19,14 +20,12 @@ from .manifest import MANIFEST_FILE, BaseRef, Manifest, read_manifest, update_ma
 from .names import name_from, require_free
 from .peftfiles import AdapterFiles, read_adapter
 
-_SAFE_SUFFIXES = frozenset({".safetensors", ".json", ".md", ".txt", ".jinja", ".model", ".tiktoken"})
 _TAG = re.compile(r"[\w.:+-]{1,64}")
 
 
 def is_safe_file(name: str) -> bool:
     """Whether a file may enter the catalog: weights, configuration, tokenizer and text; no pickles, no code."""
-    path = Path(name)
-    return path.suffix.lower() in _SAFE_SUFFIXES or name in ("LICENSE", "NOTICE")
+    return name.lower().endswith(".safetensors") or is_text_file(name)
 
 
 def own_files(folder: Path) -> list[Path]:

@@ -10,13 +10,12 @@ from typing import Any
 
 from ..errors import CorruptFile, NotFound, UnsafeFile
 from ..fsio import read_json
-from ..modelspec import ModelSpec, TensorSpec
+from ..modelspec import ModelSpec, TensorSpec, is_pickle
 from ..planner.headers import read_header
 from .digest import ADAPTER_FILES, weight_files
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
-_PICKLES = ("adapter_model.bin", "adapter_model.pt", "pytorch_model.bin")
 _LORA_FACTOR = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<factor>[AB])(?:\.[^.]+)?\.weight$")
 _BLOCK = re.compile(r"(?:^|\.)(?P<stack>[^.]+)\.\d+(?:\.|$)")
 
@@ -75,9 +74,9 @@ def read_adapter(folder: Path) -> AdapterFiles:
         raise NotFound(f"{folder}: no such folder")
     files = weight_files(folder)
     if not files:
-        for name in _PICKLES:
-            if (folder / name).exists():
-                raise UnsafeFile(f"{folder / name} is a pickle, which can run code", f"convert it to {WEIGHTS_FILE} where it was made")
+        pickles = sorted(path for path in folder.iterdir() if is_pickle(path.name))
+        if pickles:
+            raise UnsafeFile(f"{pickles[0]} is a pickle, which can run code", f"convert it to {WEIGHTS_FILE} where it was made")
         raise NotFound(f"{folder} has no {WEIGHTS_FILE}", "an adapter folder holds adapter_config.json and adapter_model.safetensors")
     tensors = {name: spec for file in files for name, spec in read_header(file).items()}
     return AdapterFiles(folder, _config(folder, files), tensors, sum(file.stat().st_size for file in files))

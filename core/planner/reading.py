@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import CorruptFile, NotFound, UnsafeFile
 from ..fsio import disk_errors, read_json
-from ..modelspec import LinearSpec, ModelSpec, TensorSpec
+from ..modelspec import LinearSpec, ModelSpec, TensorSpec, is_pickle
 from .architectures import Sizes, derive_shapes, is_known, read_sizes, text_config
 from .headers import INDEX_FILE, SINGLE_FILE, read_headers, weight_files
 
@@ -20,7 +20,6 @@ _DTYPES = {
 }  # fmt: skip
 _SAFETENSORS_DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "float64": "F64"}
 
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.bin.index.json")
 _BLOCK = re.compile(r"(?:^|\.)(\d+)\.")
 _NOT_LINEAR = re.compile(r"embed|norm|ln_|relative_attention_bias|conv1d|rotary", re.IGNORECASE)
 _BUFFER = re.compile(r"(?:^|\.)(?:rotary_emb\.inv_freq|position_ids|masked_bias|attn\.bias)$")
@@ -95,7 +94,7 @@ def _stored(folder: Path) -> dict[str, TensorSpec]:
     """Tensors from the safetensors headers; empty where there are no weights at all."""
     if weight_files(folder):
         return read_headers(folder)
-    pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern) if file.name != "training_args.bin")
+    pickles = sorted(file.name for file in folder.iterdir() if is_pickle(file.name))
     if pickles:
         raise UnsafeFile(
             f"{folder} has its weights only as a pickle ({pickles[0]}), which can run any code when it is opened",

@@ -19,24 +19,18 @@ from torch import nn
 from ..catalog.catalog import Catalog
 from ..catalog.digest import digest_folder, weight_files
 from ..catalog.manifest import BaseRef, Manifest, Parent, read_manifest, write_manifest
-from ..catalog.peftfiles import read_adapter
+from ..catalog.peftfiles import CONFIG_FILE, read_adapter
 from ..errors import DiskError, Incompatible, NameTaken, OutOfMemory, WorkFailed
 from ..fsio import read_json, staged_folder, write_json
+from ..modelspec import companions
 from ..planner.reading import read_model
 from ..runs.job import Job, run_job
 from ..runs.spec import MergeRequest
 from .loading import compute_device, load_tokenizer, quiet_libraries
 from .memory import MemoryMeter
 from .mergebase import BaseRecipe, recipe_for
-from .peft_support import CONFIG_FILE
 from .slots import load_complete, read_peft_config
 from .verify import Verification
-
-_COPIED = (
-    "config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json",
-    "chat_template*", "*.tiktoken", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "LICENSE*", "NOTICE*",
-)  # fmt: skip
-"""Files of a model folder that its merged models share."""
 
 _DISK_RESERVE = 64 << 20
 """Bytes that must stay free beside the merged weights."""
@@ -171,9 +165,8 @@ def _write_merged(
         merged.save_pretrained(staging)
     except SafetensorError as problem:
         raise DiskError(f"{staging.parent}: {problem}", "free some space, or write elsewhere") from problem
-    for pattern in _COPIED:
-        for file in base.glob(pattern):
-            shutil.copyfile(file, staging / file.name)
+    for file in companions(base):
+        shutil.copyfile(file, staging / file.name)
     config = read_json(staging / "config.json")
     if untied and config.get("tie_word_embeddings", True):
         write_json(staging / "config.json", {**config, "tie_word_embeddings": False})

@@ -11,15 +11,13 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from ..catalog.peftfiles import CONFIG_FILE, WEIGHTS_FILE
 from ..errors import Incompatible, UsageError, closest
 from ..fsio import write_json
 from .tensorfiles import save_tensors
 
 ADAPTER = "default"
 """Name of the adapter inside a model that trains; it does not appear in saved files."""
-
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
 
 _MUTATED_INITS = ("pissa", "olora")
 """Initialisations that change the base's weights: the adapter is saved as the difference to its start."""

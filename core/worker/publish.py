@@ -14,19 +14,18 @@ from safetensors import SafetensorError
 from ..api import Method
 from ..catalog.catalog import Catalog
 from ..catalog.manifest import BaseRef, DataRef, Manifest, Parent, read_manifest, write_manifest
+from ..catalog.peftfiles import CONFIG_FILE
 from ..data.fingerprint import fingerprint
 from ..errors import DiskError
 from ..fsio import disk_errors, read_json, staged_folder, write_json
+from ..modelspec import companions
 from ..options import to_dict
 from ..paths import Home
 from ..planner.reading import read_model
 from ..runs.spec import TrainRequest
 from ..training import TrainingOptions
-from .peft_support import CONFIG_FILE
 
 _PACKAGES = ("finetui", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors", "tokenizers")
-_OWN_FILES = ("config.json", "generation_config.json", "model.safetensors.index.json", "finetui.json")
-_TOKENIZER_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 
 
 class Sources(NamedTuple):
@@ -118,8 +117,7 @@ def save_model(model: Any, folder: Path) -> None:
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:
-    """Copy everything of a model folder that is neither weights nor written anew: tokenizer and chat template, unchanged."""
-    for path in sorted(source.iterdir()):
-        wanted = path.suffix in _TOKENIZER_SUFFIXES and path.name not in _OWN_FILES
-        if path.is_file() and wanted and not path.name.endswith(".index.json"):
+    """Copy everything of a model folder that is neither weights nor written anew: tokenizer, chat template, licence, unchanged."""
+    for path in companions(source):
+        if path.name not in ("config.json", "generation_config.json"):
             shutil.copyfile(path, folder / path.name)

@@ -20,12 +20,13 @@ from peft import PeftConfig
 from safetensors import SafetensorError
 from torch import nn
 
+from ..catalog.peftfiles import CONFIG_FILE, WEIGHTS_FILE
 from ..errors import CorruptFile, Incompatible, NotFound, UnsafeFile
+from ..modelspec import is_pickle
 from .loading import load_base
-from .peft_support import ADAPTER, CONFIG_FILE, WEIGHTS_FILE, load_adapter
+from .peft_support import ADAPTER, load_adapter
 
 _MODEL_CONFIG = "config.json"
-_PICKLE = "adapter_model.bin"
 
 
 @dataclass
@@ -126,8 +127,9 @@ def load_complete(base: nn.Module, path: Path) -> Any:
         Incompatible: it does not fit this base.
     """
     if not (path / WEIGHTS_FILE).is_file():
-        if (path / _PICKLE).is_file():
-            raise UnsafeFile(f"{path / _PICKLE} is a pickle, which can run code when it is read", "have the adapter saved as safetensors")
+        pickle = next((file for file in sorted(path.iterdir()) if is_pickle(file.name)), None)
+        if pickle is not None:
+            raise UnsafeFile(f"{pickle} is a pickle, which can run code when it is read", "have the adapter saved as safetensors")
         raise CorruptFile(f"{path}: no {WEIGHTS_FILE} in it", "fetch or save the adapter again")
     try:
         with warnings.catch_warnings(record=True) as caught:
