@@ -258,10 +258,10 @@ class FineTuiApp(Acting, App[int]):
         self.action_suspend_process()
 
     async def _show_view(self, name: str) -> None:
-        """Switch to the first screen of a view, closing what was opened over it."""
+        """Switch to the first screen of a view, closing the screens over it; a dialog (an error just met) stays."""
         if self.current_mode != name:
             await self.switch_mode(name)
-        while len(self.screen_stack) > 1:
+        while len(self.screen_stack) > 1 and not self.screen.is_modal:
             await self.pop_screen()
 
     def new_run(self, **chosen: Any) -> None:

@@ -137,8 +137,6 @@ async def test_views_by_number_and_back_again(tmp_path: Path) -> None:
         await pilot.press("2")
         await until_painted(pilot, "Models and adapters")
         await pilot.press("1")
-        await until_painted(pilot, "train loss")
-        await pilot.press("1")
         await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
         await pilot.press("4")
         await until_painted(pilot, "Doctor", "torch")
