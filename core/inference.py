@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,7 +23,7 @@ class LoadedAdapter(msgspec.Struct, frozen=True):
     """An adapter that is ready to swap to.
 
     Attributes:
-        name: in the playground and for people.
+        name: in the playground (and the engine), for people.
         path: its folder.
         kind: PEFT type in lower case, or ``full``.
         bytes: memory it takes beside the base.
@@ -37,26 +37,38 @@ class LoadedAdapter(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What was generated; its builtins are a row of ``finetui generate --json``.
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """What was generated, as the worker tells it.
 
     Attributes:
-        adapter: folder of the adapter, ``None`` for the base.
-        name: of the adapter, or of the base.
+        text: special tokens left out.
         tokens: generated, the end token included.
+        prompt_tokens: read before that.
         seconds: from the request to the last token, the swap left out.
+        first_token_seconds: to the first.
+        swap_seconds: to make the adapter active.
         finish: ``end`` (the model ended its turn), ``length`` or ``cancelled``.
     """
 
-    adapter: str | None
-    name: str
     text: str
     tokens: int
     prompt_tokens: int
     seconds: float
     first_token_seconds: float
     swap_seconds: float
-    finish: str
+    finish: Literal["end", "length", "cancelled"]
+
+
+class Answer(Generation, frozen=True, kw_only=True):
+    """What was generated and by whom; its builtins are a row of ``finetui generate --json``.
+
+    Attributes:
+        adapter: folder of the adapter, ``None`` for the base.
+        name: of the adapter, or of the base.
+    """
+
+    adapter: str | None
+    name: str
 
 
 class Playground:

@@ -10,24 +10,9 @@ import msgspec
 import torch
 
 from ..errors import NameTaken, NotFound, closest
+from ..inference import LoadedAdapter
 from .loading import compute_device, load_base, load_tokenizer, quiet_libraries
 from .slots import Slot, load_slot
-
-
-class Resident(msgspec.Struct, frozen=True):
-    """An adapter in the engine, for people.
-
-    Attributes:
-        kind: PEFT type in lower case, or ``full``.
-        bytes: memory it takes beside the base.
-        seconds: it took to load.
-    """
-
-    name: str
-    path: str
-    kind: str
-    bytes: int
-    seconds: float
 
 
 class Engine:
@@ -68,7 +53,7 @@ class Engine:
         """Positions that the active adapter takes in front of the prompt."""
         return self._slots[self.active].virtual_tokens if self.active is not None else 0
 
-    def add(self, name: str, path: Path) -> Resident:
+    def add(self, name: str, path: Path) -> LoadedAdapter:
         """Load an adapter; which one is active does not change.
 
         Raises:
@@ -128,9 +113,9 @@ class Engine:
             raise NotFound(f"no adapter named '{name}' is loaded", closest(name, self._slots, "adapter"))
         return self._slots[name]
 
-    def _resident(self, name: str) -> Resident:
+    def _resident(self, name: str) -> LoadedAdapter:
         slot = self._slots[name]
-        return Resident(name, str(slot.path), slot.kind, slot.bytes, slot.seconds)
+        return LoadedAdapter(name, str(slot.path), slot.kind, slot.bytes, slot.seconds)
 
     def _keep_head_fast(self) -> None:
         """Let the output head require gradients, which nothing here computes.

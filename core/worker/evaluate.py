@@ -6,7 +6,6 @@ carry loss: nothing is packed, padding is on the right and masked, weights keep 
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,7 @@ from ..runs.spec import EvaluateRequest
 from .batches import Batch, collate
 from .encoding import encode_examples
 from .engine import Engine
-from .forward import base_of
+from .forward import takes_positions_to_keep
 from .rendering import ChatRenderer
 
 _LOGITS_BYTES = 1 << 29
@@ -103,7 +102,7 @@ def _summed_loss(model: Any, batch: Batch) -> float:
     arguments: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
     if batch.attention_mask is not None:
         arguments["attention_mask"] = batch.attention_mask
-    if "logits_to_keep" in inspect.signature(type(base_of(model)).forward).parameters:
+    if takes_positions_to_keep(model):
         arguments["logits_to_keep"] = columns - first
     logits = model(**arguments).logits[:, -(columns - first) :]  # counted from the end: virtual tokens come in front
     chosen = logits[batch.predicts[:, first:]].float()

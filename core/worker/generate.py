@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import torch
@@ -13,6 +13,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from ..api import Turn
 from ..errors import UsageError
+from ..inference import Generation
 from .engine import Engine
 from .rendering import ChatRenderer
 
@@ -35,28 +36,6 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 GREEDY = Sampling()
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What was generated.
-
-    Attributes:
-        text: special tokens left out.
-        tokens: generated, the end token included.
-        prompt_tokens: read before that.
-        seconds: from the request to the last token, the swap left out.
-        first_token_seconds: to the first.
-        swap_seconds: to make the adapter active.
-        finish: ``end`` (the model ended its turn), ``length`` or ``cancelled``.
-    """
-
-    text: str
-    tokens: int
-    prompt_tokens: int
-    seconds: float
-    first_token_seconds: float
-    swap_seconds: float
-    finish: Literal["end", "length", "cancelled"]
 
 
 def prompt_ids(tokenizer: Any, raw: str | None, turns: Sequence[Turn]) -> list[int]:
@@ -87,7 +66,7 @@ def generate(
     *,
     on_text: Callable[[str], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Answer:
+) -> Generation:
     """Continue ``ids`` with ``adapter`` active (none: the base).
 
     Args:
@@ -115,7 +94,7 @@ def generate(
             stopping_criteria=StoppingCriteriaList([halt]),
         )
     ended = bool(stream.ids) and stream.ids[-1] in ends
-    return Answer(
+    return Generation(
         text=stream.text,
         tokens=len(stream.ids),
         prompt_tokens=len(ids),
