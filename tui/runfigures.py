@@ -56,7 +56,7 @@ def narrow_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[D
         ],
         [
             *([] if facts.ended else [("memory", f"{human_bytes(last.get('memory_bytes'))} now")]),
-            ("peak", f"{human_bytes(last.get('peak_memory_bytes'))} {_over(facts, request, glyphs)}"),
+            ("memory peak" if facts.ended else "peak", f"{human_bytes(last.get('peak_memory_bytes'))} {_over(facts, request, glyphs)}"),
             ("planned", human_bytes(request.get("planned_memory_bytes") or None)), ("tokens", human_count(last.get("tokens"))),
         ],
         [(device.id, _busy(device)) for device in devices[:2]] + [("speed", spark(list(facts.recent["tokens_per_second"]), 20, glyphs))],
