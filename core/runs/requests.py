@@ -14,8 +14,7 @@ import msgspec
 from .. import registry
 from ..api import Example, Method, Task
 from ..catalog.catalog import Catalog
-from ..catalog.entries import AdapterEntry, ModelEntry
-from ..catalog.manifest import read_manifest
+from ..catalog.entries import ModelEntry
 from ..catalog.names import free_name, require_free
 from ..data.shaping import Dataset, examples
 from ..devices import Device, select
@@ -34,8 +33,6 @@ from .store import Run, RunStore
 
 QUICK_ROWS = 20_000
 """Rows of data that are checked before a launch; the run itself checks every one."""
-
-_DEFAULTS = to_dict(TrainingOptions())
 
 
 def split_settings(method: Method, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -237,9 +234,8 @@ def evaluate_request(
     """Check and resolve an evaluation of a base and any number of its adapters.
 
     Args:
-        objective: empty: that of the adapters' training, where they agree, else by the shape of the data.
-        settings: ``max_length``, ``per_device_eval_batch_size``, ``completion_only_loss``, ``system_prompt``; what is not
-            said is as the adapters were trained, where they agree.
+        settings: ``max_length``, ``per_device_eval_batch_size``, ``completion_only_loss``, ``system_prompt``. Their defaults do not
+            depend on the adapters, so that figures of two evaluations can be compared, and agree with ``data preview``.
     """
     catalog = Catalog(home)
     entry = catalog.model(model)
@@ -247,10 +243,7 @@ def evaluate_request(
     found = [catalog.adapter(name) for name in adapters]
     for adapter in found:
         catalog.check_pair(entry, adapter)
-    as_trained = _as_trained(found)
-    recorded = as_trained.pop("objective", "")
-    objective = objective or recorded
-    options: TrainingOptions = parse(TrainingOptions, {**as_trained, **(settings or {})}, owner="evaluation")
+    options: TrainingOptions = parse(TrainingOptions, settings or {}, owner="evaluation")
     files = existing_files(data)
     examples(files, dict(columns or {}), objective, limit=QUICK_ROWS)
     return EvaluateRequest(
@@ -258,18 +251,6 @@ def evaluate_request(
         columns=dict(columns or {}), objective=objective, max_length=options.max_length, batch_size=options.per_device_eval_batch_size,
         completion_only_loss=options.completion_only_loss, system_prompt=options.system_prompt, gpus=gpus,
     )  # fmt: skip
-
-
-def _as_trained(adapters: Sequence[AdapterEntry]) -> dict[str, Any]:
-    """How rows were read when the adapters were trained, as far as those that FineTUI trained agree."""
-    found = [read_manifest(Path(adapter.path)) for adapter in adapters]
-    manifests = [manifest for manifest in found if manifest is not None and manifest.run]
-    agreed: dict[str, Any] = {}
-    for name in ("max_length", "completion_only_loss", "system_prompt", "objective"):
-        values = [m.objective if name == "objective" else m.training_options.get(name, _DEFAULTS[name]) for m in manifests]
-        if values and all(value == values[0] for value in values):
-            agreed[name] = values[0]
-    return agreed
 
 
 def merge_request(

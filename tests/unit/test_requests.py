@@ -1,4 +1,4 @@
-"""What evaluation requests take from the adapters' own training."""
+"""What an evaluation request takes over, and what it does not."""
 
 from __future__ import annotations
 
@@ -31,15 +31,13 @@ def request(home: Home, *adapters: str, **more: Any) -> EvaluateRequest:
     return evaluate_request(home, model="base", adapters=adapters, data=[home.root.parent / "rows.jsonl"], gpus="none", **more)
 
 
-def test_rows_are_read_as_in_training_where_the_adapters_agree(home: Home) -> None:
-    one = request(home, "short")
-    assert (one.max_length, one.system_prompt, one.completion_only_loss, one.objective) == (32, "Arr.", True, "sft")
-    assert request(home, "short", "foreign").max_length == 32, "an adapter that says nothing does not disagree"
-    both = request(home, "short", "long")
-    assert (both.max_length, both.system_prompt) == (1024, "Arr.")
-    assert request(home).max_length == request(home, "foreign").max_length == 1024
+def test_how_rows_are_read_does_not_depend_on_the_adapters(home: Home) -> None:
+    """The figures of two evaluations can be compared, and are those of what ``data preview`` shows."""
+    for adapters in ((), ("short",), ("short", "long"), ("foreign",)):
+        plain = request(home, *adapters)
+        assert (plain.max_length, plain.system_prompt, plain.completion_only_loss, plain.objective) == (1024, "", True, "")
 
 
-def test_what_the_user_says_wins(home: Home) -> None:
-    asked = request(home, "short", settings={"max_length": 40, "system_prompt": ""}, objective="text")
-    assert (asked.max_length, asked.system_prompt, asked.objective) == (40, "", "text")
+def test_what_the_user_says_counts(home: Home) -> None:
+    asked = request(home, "short", settings={"max_length": 40, "system_prompt": "Arr."}, objective="text")
+    assert (asked.max_length, asked.system_prompt, asked.objective) == (40, "Arr.", "text")
