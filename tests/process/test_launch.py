@@ -80,6 +80,7 @@ def test_run_survives_the_hang_up_of_the_terminal(toys: Toys) -> None:
     run = toys.create(steps=40, pause=0.05)
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a test runner under nohup ignores it, and that is inherited
         code = LAUNCH.format(before="", after="import time; time.sleep(60)")
         os.execv(sys.executable, [sys.executable, "-c", code, str(toys.store.home.root), run.id])
     wait_for(run, "running")
