@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig
 
 Task = Literal["causal-lm", "seq-cls"]
-Artifact = Literal["adapter", "model"]
+Artifact = Literal["adapter", "delta", "model"]
 
 # --------------------------------------------------------------------------------------------------------------------
 # Methods
@@ -53,7 +53,7 @@ class Footprint:
     """What a method does to a model, counted without loading it; the planner turns it into bytes.
 
     Attributes:
-        trainable_parameters: parameters that receive gradients.
+        trainable_parameters: parameters that receive gradients at some time, the task's head (`ModelSpec.head_parameters`) included.
         added_parameters: parameters that the base does not have (an adapter's).
         quantized_parameters: base parameters held quantised.
         quantized_bytes_per_parameter: of those, the payload without constants (0.5 for 4-bit).
@@ -72,7 +72,9 @@ class Method(ABC):
 
     Class attributes say what it is; the first group of methods answers without torch, the second runs in a worker.
     The order there: `load_arguments` → ``from_pretrained`` → `prepare` → (`before_step` → forward, backward →
-    optimizer → `after_step`)* → `save`. ``options`` is always an instance of the class's ``options`` type.
+    optimizer → `after_step`, now and then `after_evaluation`)* → `save`. ``options`` is always an instance of the class's
+    ``options`` type. A method that remembers something between steps hands it out in `state`, so that a resumed run goes on
+    exactly. For ``seq-cls`` the base comes with a new head (`core.worker.heads`), which every method trains and saves.
     """
 
     name: ClassVar[str]
@@ -81,11 +83,13 @@ class Method(ABC):
     reference: ClassVar[str] = ""
     """Paper or document it follows."""
     options: ClassVar[type] = NoOptions
-    tasks: ClassVar[tuple[Task, ...]] = ("causal-lm",)
+    tasks: ClassVar[tuple[Task, ...]] = ("causal-lm", "seq-cls")
     artifact: ClassVar[Artifact] = "adapter"
-    """``adapter``: a PEFT folder; ``model``: an ordinary model folder."""
+    """``adapter``: a PEFT folder; ``delta``: the base's tensors that changed; ``model``: an ordinary model folder."""
     merges: ClassVar[bool] = True
     swaps: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
+    """Whether documents may lie end to end in one row; not where something is put in front of each of them."""
     learning_rate: ClassVar[float] = 2e-4
     """Default peak learning rate."""
 
@@ -93,6 +97,8 @@ class Method(ABC):
         """Why this method cannot train ``model`` for ``task``; empty when it can."""
         if task not in self.tasks:
             return f"{self.name} does not train {task} models"
+        if task == "causal-lm" and not model.is_decoder:
+            return f"{model.architecture} is an encoder, which writes no text: train it with --task seq-cls"
         return ""
 
     @abstractmethod
@@ -123,6 +129,24 @@ class Method(ABC):
 
     def after_step(self, model: Any, options: Any, step: int, total_steps: int) -> None:
         """Called after the optimizer's step, gradients still there."""
+
+    def after_evaluation(self, model: Any, options: Any, step: int, loss: float) -> None:
+        """Called with the mean evaluation loss after ``step`` optimizer steps."""
+
+    def metrics(self, model: Any, options: Any) -> dict[str, float]:
+        """Further figures of a metric line, such as the values of gates."""
+        return {}
+
+    def result(self, model: Any, options: Any) -> dict[str, Any]:
+        """Further figures of the run's result and of the manifest, such as the final distribution of ranks."""
+        return {}
+
+    def state(self, model: Any, options: Any) -> dict[str, torch.Tensor]:
+        """What a checkpoint must hold besides parameters and optimizer, by name."""
+        return {}
+
+    def load_state(self, model: Any, options: Any, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `state` gave; called after `prepare`, before any step."""
 
     def extra_loss(self, model: Any, options: Any) -> torch.Tensor | None:
         """A scalar added to the loss (regularisation), or nothing."""

@@ -13,6 +13,9 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt
 TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja", ".model", ".tiktoken")
 """Configuration, tokenizer and text: what may stand beside weights wherever a model or an adapter goes. No code, no pickles."""
 
+ENCODERS = frozenset({"albert", "bert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta"})
+"""Model types that read in both directions and generate nothing: they classify."""
+
 _TRAINER_STATE = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "rng_state.pth", "scaler.pt")
 
 
@@ -87,6 +90,8 @@ class ModelSpec:
         tensors: every stored tensor by name; derived from the shapes of ``config`` where no weights are there.
         has_weights: whether safetensors files were found.
         config: ``config.json`` as read.
+        task: that the model is described for; `planner.tasks.for_task` turns a base into a classifier.
+        head: tensors that the task adds or trains anew (a classifier); empty for ``causal-lm``. They count in ``parameters``.
     """
 
     path: Path
@@ -106,6 +111,18 @@ class ModelSpec:
     tensors: Mapping[str, TensorSpec] = field(repr=False)
     has_weights: bool
     config: Mapping[str, Any] = field(repr=False)
+    task: str = "causal-lm"
+    head: Mapping[str, TensorSpec] = field(default_factory=dict, repr=False)
+
+    @property
+    def head_parameters(self) -> int:
+        """Parameters of the task's head: every method trains them; 0 for ``causal-lm``."""
+        return sum(tensor.elements for tensor in self.head.values())
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether it can write text: causal attention and a head over the vocabulary."""
+        return self.model_type not in ENCODERS
 
     @property
     def linear_parameters(self) -> int:

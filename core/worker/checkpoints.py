@@ -4,6 +4,7 @@ step-00000010/
   trainable.safetensors   parameters that train, by name
   optimizer.safetensors   the optimizer's state of each, ``<name>:<key>``
   random.safetensors      generator states of Python, NumPy, torch and CUDA
+  method.safetensors      what the method remembers (`Method.state`); absent where that is nothing
   state.json              CheckpointState: counters, schedule, loss scale, sha256 of the files above
 """
 
@@ -25,7 +26,8 @@ from ..fsio import disk_errors, read_json, staged_folder, write_json
 from ..runs.records import STEP_PREFIX as _PREFIX
 from .tensorfiles import load_tensors, save_tensors
 
-_TRAINABLE, _OPTIMIZER, _RANDOM, _STATE = "trainable.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
+_TRAINABLE, _OPTIMIZER, _RANDOM = "trainable.safetensors", "optimizer.safetensors", "random.safetensors"
+_METHOD, _STATE = "method.safetensors", "state.json"
 _DAMAGED = ".damaged-"
 
 
@@ -91,8 +93,13 @@ class Checkpoints:
         """Steps that have a checkpoint, oldest first."""
         return sorted(int(path.name.removeprefix(_PREFIX)) for path in self.folder.glob(f"{_PREFIX}*"))
 
-    def save(self, model: Any, optimizer: Any, scheduler: Any, scaler: Any, progress: Progress) -> Path:
+    def save(
+        self, model: Any, optimizer: Any, scheduler: Any, scaler: Any, progress: Progress, method_state: dict[str, torch.Tensor]
+    ) -> Path:
         """Write a checkpoint of this moment and remove those that are no longer kept.
+
+        Args:
+            method_state: what `Method.state` gave.
 
         Raises:
             DiskError: the disk is full; earlier checkpoints are untouched and nothing half-written stays.
@@ -105,9 +112,11 @@ class Checkpoints:
             save_tensors(folder / _OPTIMIZER, _optimizer_tensors(model, optimizer))
             tensors, values = _random_states()
             save_tensors(folder / _RANDOM, tensors)
+            if method_state:
+                save_tensors(folder / _METHOD, method_state)
             state = CheckpointState(
                 progress=progress, scheduler=scheduler.state_dict(), scaler=scaler.state_dict(), random=values,
-                files={name: sha256_file(folder / name) for name in (_TRAINABLE, _OPTIMIZER, _RANDOM)},
+                files={file.name: sha256_file(file) for file in sorted(folder.glob("*.safetensors"))},
             )  # fmt: skip
             write_json(folder / _STATE, state)
         self._prune(progress.best_step)
@@ -179,6 +188,11 @@ class Checkpoints:
         if state.scaler:
             scaler.load_state_dict(state.scaler)
         _restore_random_states(load_tensors(self.path(step) / _RANDOM), state.random)
+
+    def method_state(self, step: int) -> dict[str, torch.Tensor]:
+        """What the method remembered at ``step``; empty where that was nothing."""
+        path = self.path(step) / _METHOD
+        return load_tensors(path) if path.exists() else {}
 
     def _prune(self, best: int | None) -> None:
         others = [step for step in self.steps() if step != best]

@@ -16,6 +16,7 @@ from torch import nn
 from ..errors import CorruptFile, Incompatible, NotFound, OutOfMemory, Refused, UnsafeFile, WorkFailed
 from ..modelspec import TOKENIZER_FILES
 from ..planner.reading import read_model
+from .heads import mark_head
 
 _AUTO_CLASSES = {"causal-lm": "AutoModelForCausalLM", "seq-cls": "AutoModelForSequenceClassification"}
 
@@ -112,7 +113,9 @@ def load_base(
         model, information = automatic.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **arguments
         )
-    if task == "causal-lm" and information["missing_keys"]:
+    if task == "seq-cls":
+        mark_head(model, sorted(information["missing_keys"]))
+    elif information["missing_keys"]:
         names = sorted(information["missing_keys"])
         raise CorruptFile(f"{folder}: {len(names)} weights are missing, first {names[0]}", "fetch the model again")
     if quantised:

@@ -183,6 +183,7 @@ class Loop:
                 "grad_norm": gradient_norm if math.isfinite(gradient_norm) else None, "tokens": progress.tokens,
                 "loss_tokens": progress.loss_tokens, "tokens_per_second": tokens / seconds, "step_seconds": seconds,
                 "data_seconds": data_seconds, "memory_bytes": self.meter.sample(), "peak_memory_bytes": self.meter.peak,
+                **self.method.metrics(self.model, self.method_options),
             }
         )  # fmt: skip
         self.job.progress(progress.step, self.total_steps, "steps")
@@ -222,6 +223,7 @@ class Loop:
             self.job.metric({"step": progress.step, "eval_loss": loss, "eval_perplexity": perplexity, "eval_tokens": tokens})
             self.job.event("evaluation", f"step {progress.step}: evaluation loss {loss:.4f}", step=progress.step, loss=loss)
             self.meter.sample()
+            self.method.after_evaluation(self.model, self.method_options, progress.step, loss)
         self.sample()
 
     def until_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -267,7 +269,8 @@ class Loop:
         step = self.progress.step
         if self.saved_step == step:
             return
-        path = self.checkpoints.save(self.model, self.optimizer, self.scheduler, self.scaler, self.progress)
+        state = self.method.state(self.model, self.method_options)
+        path = self.checkpoints.save(self.model, self.optimizer, self.scheduler, self.scaler, self.progress, state)
         self.saved_step = step
         self.saved_time = time.monotonic()
         self.job.event("checkpoint", f"checkpoint at step {step}", step=step, path=str(path), best=self.progress.best_step == step)
@@ -280,6 +283,7 @@ class Loop:
                 self.checkpoints.set_aside(step)
                 continue
             self.checkpoints.load(step, state, self.model, self.optimizer, self.scheduler, self.scaler)
+            self.method.load_state(self.model, self.method_options, self.checkpoints.method_state(step))
             digest, self.progress = self.progress.data_digest, state.progress
             self.first_step = self.saved_step = step
             self.job.event("resumed", f"resumed at step {step} of {self.total_steps}", step=step)

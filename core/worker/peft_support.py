@@ -11,9 +11,11 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from ..api import Task
 from ..catalog.peftfiles import CONFIG_FILE, WEIGHTS_FILE
 from ..errors import Incompatible, UsageError, closest
 from ..fsio import write_json
+from .heads import head_modules
 from .tensorfiles import save_tensors
 
 ADAPTER = "default"
@@ -34,8 +36,13 @@ def target_modules(model: nn.Module, value: str | list[str]) -> list[str]:
         UsageError: a name matches nothing in the model; the closest ones are suggested.
     """
     get_head = getattr(model, "get_output_embeddings", None)
-    head = get_head() if callable(get_head) else None
-    paths = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D)) and module is not head]
+    heads = [get_head() if callable(get_head) else None, *map(model.get_submodule, head_modules(model))]
+    inside = [module for head in heads if head is not None for module in head.modules()]
+    paths = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and not any(module is one for one in inside)
+    ]
     suffixes = sorted({path.rsplit(".", 1)[-1] for path in paths})
     if isinstance(value, str):
         return suffixes
@@ -43,6 +50,13 @@ def target_modules(model: nn.Module, value: str | list[str]) -> list[str]:
         if not any(path == name or path.endswith(f".{name}") for path in paths):
             raise UsageError(f"target_modules: no linear module is called '{name}'", closest(name, suffixes, "module"))
     return list(value)
+
+
+def task_arguments(model: nn.Module, task: Task) -> dict[str, Any]:
+    """What every ``PeftConfig`` is told of the task: its type, and the head's modules, which train and are saved whole."""
+    if task == "causal-lm":
+        return {"task_type": "CAUSAL_LM"}
+    return {"task_type": "SEQ_CLS", "modules_to_save": head_modules(model)}
 
 
 def wrap(model: nn.Module, config: PeftConfig) -> PeftModel:

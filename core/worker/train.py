@@ -80,8 +80,8 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
         job.event("warning", sentence)
     model = load_model(folder, method, method_options, options, request, device, precision)
     sources = read_sources(job.home, request)
-    packed = options.packing and attention.enable(base_of(model), precision)
-    if options.packing and not packed:
+    packed = options.packing and method.packs and attention.enable(base_of(model), precision)
+    if options.packing and method.packs and not packed:
         job.event("warning", f"{type(base_of(model)).__name__} cannot keep packed examples apart: they are padded instead, which is slower")
 
     schedule = Schedule(len(corpus.train), options.per_device_train_batch_size, options.gradient_accumulation_steps, request.seed)

@@ -58,12 +58,12 @@ class Lora(PeftMethod):
     def footprint(self, model: ModelSpec, options: LoraBaseOptions) -> Footprint:
         """``r · (in + out)`` for every projection, and ``out`` magnitudes with DoRA."""
         count = adapter_parameters(model.linears, options)
-        return Footprint(trainable_parameters=count, added_parameters=count)
+        return Footprint(trainable_parameters=count + model.head_parameters, added_parameters=count)
 
     def peft_config(self, model: Any, options: LoraOptions, task: Task) -> PeftConfig:
         """PEFT's ``LoraConfig``."""
         start = options.init_lora_weights
-        return lora_config(model, options, init_lora_weights=True if start == "default" else start)
+        return lora_config(model, options, task, init_lora_weights=True if start == "default" else start)
 
 
 def selected(linears: Sequence[LinearSpec], targets: str | list[str]) -> list[LinearSpec]:
@@ -93,15 +93,15 @@ def adapter_parameters(linears: Sequence[LinearSpec], options: LoraBaseOptions) 
     return sum(options.r * (linear.in_features + linear.out_features) for linear in chosen) + magnitudes
 
 
-def lora_config(model: Any, options: LoraBaseOptions, *, init_lora_weights: Any) -> PeftConfig:
+def lora_config(model: Any, options: LoraBaseOptions, task: Task, *, init_lora_weights: Any) -> PeftConfig:
     """PEFT's configuration for these options on a loaded base."""
     from peft import LoraConfig
     from transformers.pytorch_utils import Conv1D
 
-    from ...core.worker.peft_support import target_modules
+    from ...core.worker.peft_support import target_modules, task_arguments
 
     return LoraConfig(
-        task_type="CAUSAL_LM", r=options.r, lora_alpha=options.lora_alpha, lora_dropout=options.lora_dropout,  # pyright: ignore[reportArgumentType]
+        **task_arguments(model, task), r=options.r, lora_alpha=options.lora_alpha, lora_dropout=options.lora_dropout,  # pyright: ignore[reportArgumentType]
         target_modules=target_modules(model, options.target_modules), use_rslora=options.use_rslora, use_dora=options.use_dora,
         init_lora_weights=init_lora_weights, bias="none", fan_in_fan_out=any(isinstance(part, Conv1D) for part in model.modules()),
     )  # fmt: skip

@@ -52,7 +52,7 @@ class Qlora(PeftMethod):
         count = adapter_parameters(model.linears, options)
         constants = 1 / _BLOCK + 4 / (_BLOCK * _OUTER_BLOCK) if options.bnb_4bit_use_double_quant else 4 / _BLOCK
         return Footprint(
-            trainable_parameters=count,
+            trainable_parameters=count + model.head_parameters,
             added_parameters=count,
             quantized_parameters=model.linear_parameters,
             quantized_bytes_per_parameter=0.5,
@@ -85,4 +85,4 @@ class Qlora(PeftMethod):
     def peft_config(self, model: Any, options: QloraOptions, task: Task) -> PeftConfig:
         """PEFT's ``LoraConfig``."""
         start = options.init_lora_weights
-        return lora_config(model, options, init_lora_weights=True if start == "default" else start)
+        return lora_config(model, options, task, init_lora_weights=True if start == "default" else start)

@@ -17,6 +17,10 @@ import torch
 FAMILIES = ("qwen2", "llama", "falcon", "gpt2")
 """Architectures: grouped-query with biases, without biases, alibi with a fused QKV (Falcon-rw), and Conv1D with a fused QKV."""
 
+ARCHITECTURES = ("qwen2", "qwen3", "llama", "falcon", "falcon-7b", "gpt2", "bert")
+"""Everything that methods are tried on: also norms on queries and keys, Falcon's multi-query style with rotary positions, and an
+encoder (for classification only; its files have no pooler, as those of masked language models)."""
+
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -67,9 +71,28 @@ def tiny_tokenizer(chat_template: bool = False) -> Any:
     return wrapped
 
 
+@cache
+def encoder_tokenizer() -> Any:
+    """The same vocabulary as `tiny_tokenizer` for an encoder: texts stand between a first and a last special token."""
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    plain = tiny_tokenizer()
+    inside = type(plain._tokenizer).from_str(plain._tokenizer.to_str())
+    first, last = "<|im_start|>", "<|im_end|>"
+    inside.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}", pair=f"{first} $A {last} $B {last}",
+        special_tokens=[(token, inside.token_to_id(token)) for token in (first, last)],
+    )  # fmt: skip
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inside, cls_token=first, sep_token=last, pad_token="<|pad|>", unk_token="<|endoftext|>",
+        mask_token="<|endoftext|>", model_max_length=512,
+    )  # fmt: skip
+
+
 def tiny_config(family: str, vocab_size: int, eos_token_id: int, *, hidden: int = 64, layers: int = 2) -> Any:
     """The configuration of a tiny model of ``family`` (see `FAMILIES`)."""
-    from transformers import FalconConfig, GPT2Config, LlamaConfig, Qwen2Config
+    from transformers import BertConfig, FalconConfig, GPT2Config, LlamaConfig, Qwen2Config, Qwen3Config
 
     ids = {"vocab_size": vocab_size, "bos_token_id": 0, "eos_token_id": eos_token_id, "pad_token_id": 1}
     decoder = {
@@ -82,6 +105,18 @@ def tiny_config(family: str, vocab_size: int, eos_token_id: int, *, hidden: int 
     }
     if family == "qwen2":
         return Qwen2Config(**ids, **decoder, tie_word_embeddings=True)
+    if family == "qwen3":
+        return Qwen3Config(**ids, **decoder, head_dim=hidden // 4, tie_word_embeddings=True)
+    if family == "falcon-7b":
+        return FalconConfig(
+            **ids, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=4, alibi=False, bias=False,
+            new_decoder_architecture=False, multi_query=True, parallel_attn=True, hidden_dropout=0.0, attention_dropout=0.0,
+        )  # fmt: skip
+    if family == "bert":
+        return BertConfig(
+            vocab_size=vocab_size, pad_token_id=1, hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=layers,
+            num_attention_heads=4, max_position_embeddings=512, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        )  # fmt: skip
     if family == "llama":
         return LlamaConfig(**ids, **decoder, tie_word_embeddings=False)
     if family == "falcon":
@@ -96,13 +131,14 @@ def tiny_config(family: str, vocab_size: int, eos_token_id: int, *, hidden: int 
 
 @cache
 def _built(family: str, seed: int, dtype: torch.dtype, chat_template: bool) -> Path:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-    tokenizer = tiny_tokenizer(chat_template)
+    tokenizer = encoder_tokenizer() if family == "bert" else tiny_tokenizer(chat_template)
+    automatic = AutoModelForMaskedLM if family == "bert" else AutoModelForCausalLM
     config = tiny_config(family, len(tokenizer), tokenizer.eos_token_id)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = automatic.from_config(config, dtype=torch.float32)
     folder = _workshop() / f"{family}-{seed}-{str(dtype).removeprefix('torch.')}-{chat_template}"
     model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
