@@ -9,6 +9,7 @@ PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 help:
 	@echo "make demo      set up, then train, swap, merge and publish with the embedded model (offline)"
 	@echo "make test      set up, then run the tests"
+	@echo "make test-all  the same with every method on every architecture"
 	@echo "make check     formatting, lint, types, import contracts"
 	@echo "make bench     measure us and the peers side by side"
 	@echo "make clean     remove the virtual environment and build leftovers"
@@ -32,6 +33,9 @@ demo: $(VENV)/.app
 	$(BIN)/finetui demo
 
 test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m 'not matrix' $(PYTEST_ARGS)
+
+test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
