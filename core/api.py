@@ -29,6 +29,7 @@ from .errors import (
     UsageError,
     WorkFailed,
 )
+from .layers import Place, places
 from .modelspec import LinearSpec, ModelSpec, TensorSpec
 from .options import Option, describe, option
 
@@ -189,6 +190,49 @@ class PeftMethod(Method):
         from .worker.peft_support import save_adapter
 
         save_adapter(model, folder)
+
+
+class DeltaMethod(Method):
+    """A method that trains some of the base's own weights: say which, the rest is here. Saved as a delta.
+
+    `trains` decides for tensors of files and for parameters of loaded models alike, so count and training cannot differ.
+    """
+
+    artifact = "delta"
+    learning_rate = 5e-5
+
+    @abstractmethod
+    def trains(self, place: Place, options: Any) -> bool:
+        """Whether the weight at ``place`` trains at some time. The task's classifier always does and is not asked for."""
+
+    def refusal(self, model: ModelSpec, task: Task, options: Any) -> str:
+        """Besides what every method refuses: options that leave nothing to train."""
+        reason = super().refusal(model, task, options)
+        return reason or ("" if self.footprint(model, options).trainable_parameters else "with these options nothing would train")
+
+    def footprint(self, model: ModelSpec, options: Any) -> Footprint:
+        """The chosen weights; nothing is added."""
+        chosen = [place for place in places(model) if self.chooses(place, options)]
+        return Footprint(trainable_parameters=sum(model.tensors[place.name].elements for place in chosen))
+
+    def chooses(self, place: Place, options: Any) -> bool:
+        """`trains`, or the task's classifier."""
+        return place.part == "classifier" or self.trains(place, options)
+
+    def prepare(self, model: Any, options: Any, task: Task) -> Any:
+        """Let the chosen weights train and freeze the others."""
+        from .worker.deltas import layout_of
+
+        layout = layout_of(model, task)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(self.chooses(layout.place(name, tuple(parameter.shape)), options))
+        return model
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Write ``delta.safetensors``: the base's tensors that changed, in the dtype that they are stored in."""
+        from .worker.deltas import save_delta
+
+        save_delta(model, folder)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -386,8 +430,8 @@ CONTRACTS: dict[str, type] = {"methods": Method, "objectives": Objective, "forma
 """Kind of plugin → the contract it keeps (the keys are those of `core.registry.GROUPS`)."""
 
 __all__ = [
-    "AdapterHub", "Artifact", "CorruptFile", "DataError", "DataFormat", "DiskError", "Encoded", "Example", "FineTUIError",
+    "AdapterHub", "Artifact", "CorruptFile", "DataError", "DataFormat", "DeltaMethod", "DiskError", "Encoded", "Example", "FineTUIError",
     "Footprint", "HubContext", "HubFile", "Incompatible", "LinearSpec", "Method", "ModelSpec", "NameTaken", "NetworkError",
-    "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod", "PushPlan", "Refused", "Renderer", "Task",
-    "TensorSpec", "TokenError", "Transfer", "Turn", "UnsafeFile", "UsageError", "WorkFailed", "describe", "option",
+    "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod", "Place", "PushPlan", "Refused", "Renderer", "Task",
+    "TensorSpec", "TokenError", "Transfer", "Turn", "UnsafeFile", "UsageError", "WorkFailed", "describe", "option", "places",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja", ".model", ".tiktoken")
 
 ENCODERS = frozenset({"albert", "bert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta"})
 """Model types that read in both directions and generate nothing: they classify."""
+
+_BUFFER = re.compile(r"(?:^|\.)(?:rotary_emb\.inv_freq|position_ids|masked_bias|attn\.bias)$")
+_TIED_HEADS = ("lm_head.weight", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "embed_out.weight")
 
 _TRAINER_STATE = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "rng_state.pth", "scaler.pt")
 
@@ -54,6 +58,19 @@ class TensorSpec:
         for size in self.shape:
             count *= size
         return count
+
+
+def parameter_names(tensors: Mapping[str, TensorSpec], tied: bool) -> list[str]:
+    """The stored tensors that are parameters: buffers left out, and an output head that repeats the embeddings."""
+    names = []
+    for name, tensor in tensors.items():
+        is_mask = name.endswith("attn.bias") and len(tensor.shape) == 1
+        if _BUFFER.search(name) and not is_mask:
+            continue
+        if tied and name in _TIED_HEADS:
+            continue
+        names.append(name)
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +135,11 @@ class ModelSpec:
     def head_parameters(self) -> int:
         """Parameters of the task's head: every method trains them; 0 for ``causal-lm``."""
         return sum(tensor.elements for tensor in self.head.values())
+
+    @property
+    def parameter_tensors(self) -> dict[str, TensorSpec]:
+        """The tensors that are parameters, tied weights once."""
+        return {name: self.tensors[name] for name in parameter_names(self.tensors, self.tie_word_embeddings)}
 
     @property
     def is_decoder(self) -> bool:

@@ -18,6 +18,7 @@ from .digest import blob_digest, digest_folder, sha256_file, weight_files
 from .entries import AdapterEntry, ModelEntry
 from .index import Index, index_path
 from .lineage import Ancestor, Difference, diff, lineage
+from .manifest import MANIFEST_FILE
 from .peftfiles import is_adapter, read_adapter, shape_conflicts
 from .scan import AdapterFacts, Kind, Place, fingerprint, kinds, places, scan_adapter, scan_model
 
@@ -212,7 +213,7 @@ class Catalog:
         """Make sure that ``adapter`` was trained on ``model``, and that both can be read.
 
         Args:
-            ignore_digest: look at the shapes only.
+            ignore_digest: look at the shapes only; not for deltas, which are parts of one base and make nonsense of another.
 
         Raises:
             Incompatible: the recorded base digest differs from the model's, or tensor shapes contradict each other.
@@ -220,12 +221,18 @@ class Catalog:
         """
         spec = read_model(Path(model.path))
         require_usable(adapter)
-        if adapter.base_digest and not ignore_digest:
+        is_delta = adapter.artifact == "delta"
+        if is_delta and not adapter.base_digest:
+            raise Incompatible(
+                f"delta '{adapter.name}' does not say which base it belongs to: its {MANIFEST_FILE} is missing or names no digest",
+                "fetch it again with its manifest, or train it again",
+            )
+        if adapter.base_digest and (is_delta or not ignore_digest):
             digest = model.digest or self.digest(model.path)
             if digest != adapter.base_digest:
                 theirs, ours = _called(adapter.base, adapter.base_digest), _called(model.name, digest)
                 raise Incompatible(f"adapter '{adapter.name}' was trained on {theirs}, not on {ours}", _other_base(adapter))
-        if not adapter.peft_type:
+        if adapter.artifact == "model":
             return
         conflicts = shape_conflicts(read_adapter(Path(adapter.path)), spec)
         if conflicts:

@@ -10,7 +10,10 @@ from pathlib import Path
 from ..fsio import disk_errors
 from ..planner.headers import weight_files as model_weight_files
 
-ADAPTER_FILES = ("adapter_model.safetensors", "delta.safetensors")
+DELTA_FILE = "delta.safetensors"
+"""The tensors of a base that a method changed, in full."""
+
+ADAPTER_FILES = ("adapter_model.safetensors", DELTA_FILE)
 """Weights of an adapter: PEFT's, and replacement tensors of methods that change the base's own."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..api import Artifact
 from ..errors import UsageError
 
 ModelSource = Literal["embedded", "local", "cache", "trained", "merged"]
@@ -57,6 +58,7 @@ class AdapterEntry(msgspec.Struct, kw_only=True):
     """One adapter on this machine; a full fine-tune counts as one, with method ``full``.
 
     Attributes:
+        artifact: ``adapter`` (a PEFT folder), ``delta`` (replacement tensors of the base) or ``model`` (a full fine-tune).
         peft_type: as in ``adapter_config.json``, ``LORA``; empty for what is not a PEFT folder.
         rank: ``r`` of the configuration, where it has one.
         base: the base's Hub id, else its catalog name, else what the adapter's configuration says.
@@ -72,6 +74,7 @@ class AdapterEntry(msgspec.Struct, kw_only=True):
     path: str
     digest: str | None = None
     size_bytes: int = 0
+    artifact: Artifact = "adapter"
     method: str = ""
     peft_type: str = ""
     rank: int | None = None

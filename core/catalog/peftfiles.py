@@ -12,7 +12,7 @@ from ..errors import CorruptFile, NotFound, UnsafeFile
 from ..fsio import read_json
 from ..modelspec import ModelSpec, TensorSpec, is_pickle
 from ..planner.headers import read_header
-from .digest import ADAPTER_FILES, weight_files
+from .digest import ADAPTER_FILES, DELTA_FILE, weight_files
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -52,6 +52,11 @@ class AdapterFiles:
         return str(self.config.get("base_model_name_or_path") or "")
 
     @property
+    def is_delta(self) -> bool:
+        """Whether it holds replacements of the base's own tensors instead of a PEFT adapter."""
+        return not self.config
+
+    @property
     def parameters(self) -> int:
         """Elements stored."""
         return sum(tensor.elements for tensor in self.tensors.values())
@@ -77,7 +82,7 @@ def read_adapter(folder: Path) -> AdapterFiles:
         pickles = sorted(path for path in folder.iterdir() if is_pickle(path.name))
         if pickles:
             raise UnsafeFile(f"{pickles[0]} is a pickle, which can run code", f"convert it to {WEIGHTS_FILE} where it was made")
-        raise NotFound(f"{folder} has no {WEIGHTS_FILE}", "an adapter folder holds adapter_config.json and adapter_model.safetensors")
+        raise NotFound(f"{folder} has no {WEIGHTS_FILE}", f"an adapter folder holds {CONFIG_FILE} and {WEIGHTS_FILE}, or {DELTA_FILE}")
     tensors = {name: spec for file in files for name, spec in read_header(file).items()}
     return AdapterFiles(folder, _config(folder, files), tensors, sum(file.stat().st_size for file in files))
 
@@ -95,11 +100,13 @@ def _config(folder: Path, files: list[Path]) -> dict[str, Any]:
 
 
 def shape_conflicts(adapter: AdapterFiles, model: ModelSpec) -> list[str]:
-    """Where LoRA factors contradict the base's projections, one sentence each; empty when they fit.
+    """Where LoRA factors contradict the base's projections, or a delta its tensors, one sentence each; empty when they fit.
 
     A factor ``lora_A`` is (rank × in_features), ``lora_B`` is (out_features × rank). Module paths are compared from the
     block onwards, because checkpoints and loaded models differ in what stands before it.
     """
+    if adapter.is_delta:
+        return _delta_conflicts(adapter, model)
     linears = {_from_block(linear.name): linear for linear in model.linears}
     conflicts, targets = [], set()
     for name, tensor in adapter.tensors.items():
@@ -118,6 +125,15 @@ def shape_conflicts(adapter: AdapterFiles, model: ModelSpec) -> list[str]:
     if not conflicts and in_blocks and linears and in_blocks.isdisjoint(linears):
         conflicts.append(f"the base has none of the adapter's {len(in_blocks)} modules, such as {min(in_blocks)}")
     return conflicts
+
+
+def _delta_conflicts(adapter: AdapterFiles, model: ModelSpec) -> list[str]:
+    """Tensors that the base has in another shape. Those it has not at all are a task's head."""
+    return [
+        f"{name} is {' × '.join(map(str, tensor.shape))} in the delta, {' × '.join(map(str, model.tensors[name].shape))} in the base"
+        for name, tensor in adapter.tensors.items()
+        if name in model.tensors and model.tensors[name].shape != tensor.shape
+    ]
 
 
 def _from_block(module: str) -> str:

@@ -22,7 +22,7 @@ from .entries import AdapterEntry, ModelEntry
 from .manifest import BaseRef, Manifest, read_manifest
 from .peftfiles import is_adapter, read_adapter
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Raise it when the same files should give other entries, so that remembered ones are read again."""
 
 Kind = Literal["model", "adapter"]
@@ -205,7 +205,8 @@ def _apply_adapter_files(facts: AdapterFacts, folder: Path) -> None:
     entry, files = facts.entry, read_adapter(folder)
     entry.peft_type, entry.rank = files.peft_type, files.rank
     entry.parameters, entry.size_bytes = files.parameters, files.size_bytes
-    entry.method = entry.method or files.peft_type.lower()
+    entry.artifact = "delta" if files.is_delta else "adapter"
+    entry.method = entry.method or files.peft_type.lower() or "delta"
     entry.task = entry.task or {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "seq-cls"}.get(str(files.config.get("task_type")), "")
     entry.created = entry.created or max(path.stat().st_mtime for path in folder.iterdir())
     entry.base_revision = entry.base_revision or str(files.config.get("revision") or "")
@@ -227,5 +228,6 @@ def _name_base(base: BaseRef, written: str) -> None:
 
 def _apply_full_result(facts: AdapterFacts, folder: Path) -> None:
     entry, spec = facts.entry, read_model(folder)
+    entry.artifact = "model"
     entry.parameters = spec.parameters
     entry.size_bytes = sum(file.stat().st_size for file in weight_files(folder))

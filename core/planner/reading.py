@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import CorruptFile, NotFound, UnsafeFile
 from ..fsio import disk_errors, read_json
-from ..modelspec import LinearSpec, ModelSpec, TensorSpec, is_pickle
+from ..modelspec import LinearSpec, ModelSpec, TensorSpec, is_pickle, parameter_names
 from .architectures import Sizes, derive_shapes, is_known, read_sizes, text_config
 from .headers import INDEX_FILE, SINGLE_FILE, read_headers, weight_files
 
@@ -22,8 +22,6 @@ _SAFETENSORS_DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "
 
 _BLOCK = re.compile(r"(?:^|\.)(\d+)\.")
 _NOT_LINEAR = re.compile(r"embed|norm|ln_|relative_attention_bias|conv1d|rotary", re.IGNORECASE)
-_BUFFER = re.compile(r"(?:^|\.)(?:rotary_emb\.inv_freq|position_ids|masked_bias|attn\.bias)$")
-_HEADS = ("lm_head.weight", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "embed_out.weight")
 _CONV1D = frozenset({"gpt2", "openai-gpt"})
 """Model types whose projections are stored as (in, out)."""
 
@@ -143,19 +141,6 @@ def _spec(
         vocab_size=sizes.vocab, max_length=sizes.max_length, tie_word_embeddings=sizes.tied,
         linears=find_linears(tensors, model_type), tensors=tensors, has_weights=has_weights, config=config,
     )  # fmt: skip
-
-
-def parameter_names(tensors: Mapping[str, TensorSpec], tied: bool) -> list[str]:
-    """The stored tensors that are parameters: buffers left out, and an output head that repeats the embeddings."""
-    names = []
-    for name, tensor in tensors.items():
-        is_mask = name.endswith("attn.bias") and len(tensor.shape) == 1
-        if _BUFFER.search(name) and not is_mask:
-            continue
-        if tied and name in _HEADS:
-            continue
-        names.append(name)
-    return names
 
 
 def find_linears(tensors: Mapping[str, TensorSpec], model_type: str) -> tuple[LinearSpec, ...]:

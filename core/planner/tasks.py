@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..api import Task
-from ..modelspec import ModelSpec, TensorSpec
+from ..modelspec import ModelSpec, TensorSpec, parameter_names
 
 _OTHER_HEADS = ("lm_head.", "cls.", "score.", "classifier.", "pre_classifier.", "qa_outputs.", "embed_out.")
 """Beginnings of the names of heads, which another task's head replaces."""
@@ -21,8 +21,9 @@ def for_task(model: ModelSpec, task: Task, num_labels: int = 2) -> ModelSpec:
         return model
     head = _classifier(model, num_labels)
     body = {name: tensor for name, tensor in model.tensors.items() if not name.startswith(_OTHER_HEADS) and name not in head}
-    count = sum(tensor.elements for tensor in (*body.values(), *head.values()))
-    return replace(model, task=task, head=head, tensors={**body, **head}, parameters=count)
+    tensors = {**body, **head}
+    count = sum(tensors[name].elements for name in parameter_names(tensors, model.tie_word_embeddings))
+    return replace(model, task=task, head=head, tensors=tensors, parameters=count)
 
 
 def _classifier(model: ModelSpec, num_labels: int) -> dict[str, TensorSpec]:

@@ -20,9 +20,11 @@ from peft import PeftConfig
 from safetensors import SafetensorError
 from torch import nn
 
+from ..catalog.digest import DELTA_FILE
 from ..catalog.peftfiles import CONFIG_FILE, WEIGHTS_FILE
 from ..errors import CorruptFile, Incompatible, NotFound, UnsafeFile
 from ..modelspec import is_pickle
+from .deltas import replacements
 from .loading import load_base
 from .peft_support import ADAPTER, load_adapter
 
@@ -34,7 +36,7 @@ class Slot:
     """One resident adapter, switched off when made.
 
     Attributes:
-        kind: its PEFT type in lower case (``lora``), or ``full`` for a whole model's weights.
+        kind: its PEFT type in lower case (``lora``), ``delta`` for some of a model's weights, ``full`` for all of them.
         modules: (parent, attribute, the base's module, the adapter's module).
         weights: (parameter, the base's tensor, the adapter's tensor).
         wrapper: the PEFT model to run instead of the base, for kinds that prepend virtual tokens.
@@ -71,20 +73,25 @@ def load_slot(base: nn.Module, path: Path) -> Slot:
     """Read the adapter in ``path`` into memory, for a base on which no slot is switched on.
 
     Args:
-        path: a PEFT folder, or an ordinary model folder of the same architecture (a full fine-tune).
+        path: a PEFT folder, a delta, or an ordinary model folder of the same architecture (a full fine-tune).
 
     Raises:
-        NotFound: the folder holds neither.
+        NotFound: the folder holds none of them.
         Incompatible: it does not fit this base; the base is as it was.
         CorruptFile: its weights cannot be read or are incomplete.
     """
     started = time.perf_counter()
     if (path / CONFIG_FILE).is_file():
         slot = _peft_slot(base, path)
+    elif (path / DELTA_FILE).is_file():
+        slot = _delta_slot(base, path)
     elif (path / _MODEL_CONFIG).is_file():
         slot = _weights_slot(base, path)
     else:
-        raise NotFound(f"{path}: neither {CONFIG_FILE} nor {_MODEL_CONFIG} is there", "an adapter is a PEFT folder or a whole model")
+        raise NotFound(
+            f"{path}: none of {CONFIG_FILE}, {DELTA_FILE} and {_MODEL_CONFIG} is there",
+            "an adapter is a PEFT folder, a delta or a whole model",
+        )
     slot.seconds = time.perf_counter() - started
     return slot
 
@@ -178,6 +185,15 @@ def _tensors_of(slot: Slot, wrapper: nn.Module) -> Iterator[torch.Tensor]:
         yield own
     if slot.wrapper is not None:
         yield from wrapper.parameters()
+
+
+def _delta_slot(base: nn.Module, path: Path) -> Slot:
+    """Some of the base's tensors in full, to be exchanged with them."""
+    slot = Slot(path, "delta")
+    for parameter, tensor in replacements(base, path):
+        slot.weights.append((parameter, parameter.data, tensor.to(parameter.device, parameter.dtype)))
+    slot.bytes = sum(own.nbytes for _, _, own in slot.weights)
+    return slot
 
 
 def _weights_slot(base: nn.Module, path: Path) -> Slot:

@@ -20,6 +20,7 @@ from . import attention
 from .batches import Schedule
 from .checkpoints import Checkpoints, Progress
 from .corpus import load_corpus
+from .deltas import read_exactly
 from .forward import base_of
 from .loading import compute_device, load_base, load_tokenizer, quiet_libraries
 from .loop import Loop, StopTraining
@@ -110,6 +111,8 @@ def load_model(
     arguments = method.load_arguments(method_options, device)
     base = load_base(folder, dtype=precision.dtype, device=device, load_arguments=arguments, task=request.task)
     model = method.prepare(base, method_options, request.task)  # pyright: ignore[reportArgumentType]
+    if method.artifact == "delta":
+        read_exactly(model)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

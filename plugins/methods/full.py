@@ -16,7 +16,6 @@ class Full(Method):
     summary = "Trains every parameter; the result is a whole model."
     artifact = "model"
     merges = False
-    swaps = False
     learning_rate = 5e-5
 
     def footprint(self, model: ModelSpec, options: NoOptions) -> Footprint:
