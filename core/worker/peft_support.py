@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +29,60 @@ _MUTATED_INITS = ("pissa", "olora")
 
 
 def target_modules(model: nn.Module, value: str | list[str]) -> list[str]:
-    """The module names an adapter goes on, as ``target_modules`` of PEFT's configs.
+    """The projections an adapter goes on, as ``target_modules`` of PEFT's configs: names that match these modules and no others.
+
+    Only projections inside the numbered blocks are ever meant: a head or BERT's pooler never gets an adapter by accident,
+    although its last name may be that of a projection (``dense``).
 
     Args:
-        value: ``auto`` or ``all-linear`` for every linear projection (fused ones and GPT-2's Conv1D too) but the output
-            head, or names: a last part such as ``q_proj``, or a whole path.
+        value: ``auto`` or ``all-linear`` for every projection (fused ones and GPT-2's Conv1D too), or names: a last part
+            such as ``q_proj``, or a whole path.
 
     Raises:
         UsageError: a name matches nothing in the model; the closest ones are suggested.
     """
-    get_head = getattr(model, "get_output_embeddings", None)
-    heads = [get_head() if callable(get_head) else None, *map(model.get_submodule, head_modules(model))]
-    inside = [module for head in heads if head is not None for module in head.modules()]
-    paths = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and not any(module is one for one in inside)
-    ]
-    suffixes = sorted({path.rsplit(".", 1)[-1] for path in paths})
+    paths = block_linears(model)
     if isinstance(value, str):
-        return suffixes
+        return distinctive_names(model, paths)
     for name in value:
-        if not any(path == name or path.endswith(f".{name}") for path in paths):
+        if not any(matches(path, name) for path in paths):
+            suffixes = sorted({path.rsplit(".", 1)[-1] for path in paths})
             raise UsageError(f"target_modules: no linear module is called '{name}'", closest(name, suffixes, "module"))
-    return list(value)
+    return distinctive_names(model, [path for path in paths if any(matches(path, name) for name in value)])
+
+
+def stores_transposed(model: nn.Module) -> bool:
+    """Whether the projections hold their weights as (in, out), as GPT-2's ``Conv1D`` does: PEFT's ``fan_in_fan_out``."""
+    return any(isinstance(module, Conv1D) for module in model.modules())
+
+
+def matches(path: str, name: str) -> bool:
+    """Whether a module's path is ``name`` or ends with it, as PEFT compares them."""
+    return path == name or path.endswith(f".{name}")
+
+
+def block_linears(model: nn.Module) -> list[str]:
+    """Paths of the linear projections inside the numbered blocks, in the model's order (`ModelSpec.linears` by name)."""
+    modules = model.named_modules()
+    return [name for name, module in modules if isinstance(module, (nn.Linear, Conv1D)) and re.search(r"\.\d+\.", name)]
+
+
+def distinctive_names(model: nn.Module, paths: Iterable[str]) -> list[str]:
+    """The shortest endings of ``paths`` that no other module of ``model`` shares, sorted: a few short names for many modules."""
+    wanted = set(paths)
+    taken: set[str] = set()
+    for name, _ in model.named_modules():
+        if name not in wanted:
+            taken.update(_endings(name))
+    found = {next((ending for ending in _endings(path) if ending not in taken), path) for path in wanted}
+    return sorted(found)
+
+
+def _endings(path: str) -> Iterator[str]:
+    """``a.b.c`` → ``c``, ``b.c``, ``a.b.c``."""
+    parts = path.split(".")
+    for number in range(len(parts) - 1, -1, -1):
+        yield ".".join(parts[number:])
 
 
 def task_arguments(model: nn.Module, task: Task) -> dict[str, Any]:
@@ -100,8 +133,10 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     values = config.to_dict()
     if _mutates_base(config):
         tensors = _as_difference(tensors, model.initial_adapter)  # pyright: ignore[reportArgumentType]
-        values["lora_alpha"] = config.lora_alpha * (2**0.5 if config.use_rslora else 2)
-        values["r"] = 2 * config.r
+        alphas = 2**0.5 if config.use_rslora else 2
+        values["r"], values["lora_alpha"] = 2 * config.r, alphas * config.lora_alpha
+        values["rank_pattern"] = {name: 2 * rank for name, rank in config.rank_pattern.items()}
+        values["alpha_pattern"] = {name: alphas * alpha for name, alpha in config.alpha_pattern.items()}
         values["init_lora_weights"] = True
     values["inference_mode"] = True
     save_tensors(folder / WEIGHTS_FILE, tensors)
@@ -129,7 +164,9 @@ def load_adapter(model: nn.Module, folder: Path | str, name: str) -> PeftModel:
 
 
 def _adapter_tensors(model: PeftModel) -> dict[str, torch.Tensor]:
-    return get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*have invalid shape.*")  # an update that AdaLoRA pruned away whole has rank 0
+        return get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
 
 
 def _mutates_base(config: Any) -> bool:

@@ -54,7 +54,7 @@ def main(job: Job) -> dict[str, Any]:
         raise Stopped(figures(loop, request, time.monotonic() - started)) from None
     result = figures(loop, request, time.monotonic() - started)
     if not is_published(request, job.spec.run):
-        metrics = manifest_metrics(result)
+        metrics = manifest_metrics(result) | loop.method.result(loop.model, loop.method_options)
         manifest = build_manifest(
             request, loop.method, loop.method_options, loop.options,
             precision=loop.precision.name, run=job.spec.run, rows=loop.corpus.rows, metrics=metrics, sources=loop.sources,
@@ -144,7 +144,7 @@ def figures(loop: Loop, request: TrainRequest, seconds: float) -> dict[str, Any]
     progress = loop.progress
     trainable, total = parameter_counts(loop.model, loop.spec, loop.method, loop.method_options)
     best = loop.options.load_best_model_at_end and progress.best_evaluation
-    return {
+    return loop.method.result(loop.model, loop.method_options) | {
         "name": request.name, "adapter": None, "steps": progress.step, "total_steps": loop.total_steps, "loss": progress.loss,
         "eval": best or progress.evaluation, "trainable_parameters": trainable, "total_parameters": total, "tokens": progress.tokens,
         "tokens_per_second": loop.session_tokens / loop.session_seconds if loop.session_seconds else None,

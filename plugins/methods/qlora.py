@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...core.api import Footprint, ModelSpec, PeftMethod, Task, option
-from .lora import LoraBaseOptions, adapter_parameters, lora_config, missing_targets
+from ...core.api import Footprint, ModelSpec, Task, option
+from .lora import LoraBaseOptions, LoraMethod, adapter_parameters
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftConfig
 
 _BLOCK = 64
 """Weights that share one scale."""
@@ -33,7 +32,7 @@ class QloraOptions(LoraBaseOptions):
     )
 
 
-class Qlora(PeftMethod):
+class Qlora(LoraMethod):
     """As LoRA, with the base's projections in 4 bits: a quarter of the memory of 16 bits, somewhat slower."""
 
     name = "qlora"
@@ -42,10 +41,6 @@ class Qlora(PeftMethod):
     reference = "https://arxiv.org/abs/2305.14314"
     options = QloraOptions
     learning_rate = 2e-4
-
-    def refusal(self, model: ModelSpec, task: Task, options: QloraOptions) -> str:
-        """Names in ``target_modules`` that the model lacks."""
-        return super().refusal(model, task, options) or missing_targets(model.linears, options.target_modules)
 
     def footprint(self, model: ModelSpec, options: QloraOptions) -> Footprint:
         """LoRA's parameters; the projections at half a byte a weight plus their scales."""
@@ -81,8 +76,3 @@ class Qlora(PeftMethod):
         if options.bnb_4bit_compute_dtype == "auto":
             compute_in(model, model.dtype)
         return super().prepare(model, options, task)
-
-    def peft_config(self, model: Any, options: QloraOptions, task: Task) -> PeftConfig:
-        """PEFT's ``LoraConfig``."""
-        start = options.init_lora_weights
-        return lora_config(model, options, task, init_lora_weights=True if start == "default" else start)
