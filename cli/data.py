@@ -20,7 +20,8 @@ def data() -> None:
     """Check and preview training data."""
 
 
-COLUMNS_HELP = "Rename columns: prompt=question,response=answer."
+COLUMNS_HELP = "Rename columns: prompt=question,response=answer, or text=review,label=stars."
+TASK_HELP = "Write text, or tell labels apart; default: seq-cls for encoders, classifiers and renamed label columns, else causal-lm."
 
 
 def columns_of(text: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from ..core.options import Option, describe
 from ..core.runs.requests import start, train_request
 from ..core.training import TrainingOptions
 from .command import App, command, key_values, settings_of, toml_value
-from .data import COLUMNS_HELP, columns_of
+from .data import COLUMNS_HELP, TASK_HELP, columns_of
 from .output import narrate, size, write_json
 from .watch import outcome, watch
 
@@ -96,7 +96,7 @@ def _value_of(flags: tuple[str, ...], args: list[str]) -> str:
 @click.option("--method", required=True, help="Fine-tuning method: finetui methods list.")
 @click.option("--name", default="", help="Name of the result; default: made from model and method.")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Any option by name, the value in TOML.")
-@click.option("--task", type=click.Choice(["causal-lm", "seq-cls"]), default="causal-lm", show_default=True, help="What is trained.")
+@click.option("--task", type=click.Choice(["causal-lm", "seq-cls"]), default=None, help=TASK_HELP)
 @click.option("--objective", default="", help="sft (answers) or text (every token); default: by the shape of the data.")
 @click.option("--columns", default="", help=COLUMNS_HELP)
 @click.option("--eval-data", multiple=True, metavar="FILE", help="Evaluation data.")

@@ -98,6 +98,8 @@ class Method(ABC):
         """Why this method cannot train ``model`` for ``task``; empty when it can."""
         if task not in self.tasks:
             return f"{self.name} does not train {task} models"
+        if task == "causal-lm" and model.architecture.endswith("ForSequenceClassification"):
+            return f"{model.architecture} is a classifier without a head that writes text: train it with --task seq-cls"
         if task == "causal-lm" and not model.is_decoder:
             return f"{model.architecture} is an encoder, which writes no text: train it with --task seq-cls"
         return ""
@@ -253,21 +255,25 @@ class Example:
 
     Attributes:
         turns: the conversation; empty for plain text.
-        text: running text; empty for conversations.
+        text: running text, or the text to classify; empty for conversations.
+        label: its class by name; none where nothing is to be classified.
         source: ``file:line`` (or ``file: row n``), for error messages.
     """
 
     turns: tuple[Turn, ...] = ()
     text: str = ""
+    label: str | None = None
     source: str = ""
 
 
 class DataFormat(ABC):
-    """A shape that rows come in: alpaca, prompt/response, chat ``messages``, ShareGPT, plain text."""
+    """A shape that rows come in: alpaca, prompt/response, chat ``messages``, ShareGPT, plain text, text with a label."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     summary: ClassVar[str]
+    task: ClassVar[Task] = "causal-lm"
+    """That such rows are for; a file is recognised among the formats of the run's task only."""
     columns: ClassVar[tuple[str, ...]] = ()
     """Column names it reads; ``--columns NAME=COLUMN`` gives a file's column one of these names."""
     priority: ClassVar[int] = 0
@@ -294,11 +300,15 @@ class Encoded:
         input_ids: token ids.
         labels: aligned with ``input_ids`` (unshifted), -100 where no loss is computed.
         text: the rendered text; empty where only a part of it is left.
+        label: number of its class; none where tokens are learned.
+        closing: how many tokens at its end stay when it is cut to length (an encoder's ``[SEP]``).
     """
 
     input_ids: list[int]
     labels: list[int]
     text: str = ""
+    label: int | None = None
+    closing: int = 0
 
 
 class Renderer(ABC):
@@ -320,6 +330,10 @@ class Renderer(ABC):
     def encode_text(self, text: str) -> Encoded:
         """Tokenise running text, end-of-text token added; every token carries loss."""
 
+    @abstractmethod
+    def encode_sequence(self, text: str) -> Encoded:
+        """Tokenise a text to classify, with the special tokens that the tokenizer itself adds; no token carries loss."""
+
 
 class Objective(ABC):
     """What is learned from an example: which tokens are shown and which carry loss."""
@@ -327,6 +341,7 @@ class Objective(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     summary: ClassVar[str]
+    task: ClassVar[Task] = "causal-lm"
 
     @abstractmethod
     def accepts(self, example: Example) -> bool:

@@ -79,6 +79,7 @@ class Manifest(msgspec.Struct, kw_only=True):
         training_options: those that were not the defaults.
         training_precision: ``bf16``, ``fp16`` or ``fp32``: what the computation ran in, whoever decided it.
         objective: that was asked for; empty: by the shape of the data.
+        labels: names of the classes of a classifier, in order.
         versions: of the packages that made it, ``{"torch": "2.13.0", …}``.
         metrics: last figures: ``loss``, ``eval_loss``, ``perplexity``, ``trainable_parameters``, ….
         created: seconds since the epoch.
@@ -94,6 +95,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     training_precision: str = ""
     objective: str = ""
     task: str = ""
+    labels: list[str] = []
     base: BaseRef = msgspec.field(default_factory=BaseRef)
     data: DataRef = msgspec.field(default_factory=DataRef)
     seed: int = 0

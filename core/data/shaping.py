@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import registry
-from ..api import DataFormat, Example, Objective
+from ..api import DataFormat, Example, Objective, Task
 from ..errors import DataError, closest
 from .lines import Entry
 from .reading import Row, scan
@@ -54,13 +54,19 @@ class ShapedFile:
 
 
 def examples(
-    paths: Sequence[str | Path], columns: Mapping[str, str] | None = None, objective: str = "", *, limit: int | None = None
+    paths: Sequence[str | Path],
+    columns: Mapping[str, str] | None = None,
+    objective: str = "",
+    *,
+    task: Task = "causal-lm",
+    limit: int | None = None,
 ) -> Dataset:
     """Read data files into examples.
 
     Args:
         columns: ``{"prompt": "question"}`` reads the file's column ``question`` as ``prompt``.
-        objective: name of an objective plugin; empty: ``text`` for running text, ``sft`` for conversations.
+        objective: name of an objective plugin; empty: ``text`` for running text, ``sft`` for conversations, ``classify`` for labels.
+        task: that the rows are for: a text with a label is running text to a language model.
         limit: stop reading after so many examples.
 
     Raises:
@@ -72,7 +78,7 @@ def examples(
     for path in paths:
         if limit is not None and len(found) >= limit:
             break
-        shaped = shape_file(path, columns)
+        shaped = shape_file(path, columns, task)
         formats.append(shaped.format.name)
         found += islice(_good(shaped.entries), None if limit is None else limit - len(found))
     if not found:
@@ -90,7 +96,7 @@ def _good(entries: Iterator[Example | DataError | None]) -> Iterator[Example]:
             yield entry
 
 
-def shape_file(path: str | Path, columns: Mapping[str, str] | None = None) -> ShapedFile:
+def shape_file(path: str | Path, columns: Mapping[str, str] | None = None, task: Task = "causal-lm") -> ShapedFile:
     """Recognise the shape of one file by its first rows.
 
     Raises:
@@ -105,19 +111,19 @@ def shape_file(path: str | Path, columns: Mapping[str, str] | None = None) -> Sh
     _require_columns(path, names, columns or {})
     sample = [_rename(row, columns or {}) for row, _ in readable]
     try:
-        shape = recognise(sample, columns)
+        shape = recognise(sample, columns, task)
     except DataError as problem:
         raise DataError(f"{readable[0][1]}: {problem.message}", problem.hint) from problem
     return ShapedFile(shape, names, _examples(chain(ahead, entries), shape, columns or {}))
 
 
-def recognise(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> DataFormat:
-    """The format that matches most of ``rows``, which have ``columns`` renamed already; of equals the one of higher priority.
+def recognise(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None, task: Task = "causal-lm") -> DataFormat:
+    """The format of ``task`` that matches most of ``rows``, which have ``columns`` renamed already; of equals the one of higher priority.
 
     Raises:
         DataError: none matches any row; the message lists the columns.
     """
-    formats = registry.load_all("formats").values()
+    formats = [shape for shape in registry.load_all("formats").values() if shape.task == task]
     asked = set(columns or {})
     votes = {shape: sum(map(shape.matches, rows)) for shape in formats if asked <= set(shape.columns) or not shape.columns}
     best = max(votes, key=lambda shape: (votes[shape], shape.priority), default=None)
@@ -128,10 +134,12 @@ def recognise(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | No
     wrong = next((name for name in asked if name not in known), "")
     if wrong:
         raise DataError(f"no format has a column '{wrong}'", closest(wrong, known))
-    raise DataError(f"the shape of the data is not known; its columns: {', '.join(names) or 'none'}", _naming_hint(names))
+    raise DataError(f"the shape of the data is not known; its columns: {', '.join(names) or 'none'}", _naming_hint(names, task))
 
 
-def _naming_hint(names: Sequence[str]) -> str:
+def _naming_hint(names: Sequence[str], task: Task) -> str:
+    if task == "seq-cls":
+        return f"rows need a text and a label: say which is which, for example --columns text={names[0] if names else 'review'},label=stars"
     return (
         f"say which is which, for example --columns prompt={names[0]},response={names[-1]}"
         if len(names) > 1
@@ -146,17 +154,18 @@ def choose_objective(found: Sequence[Example], name: str = "") -> Objective:
         NotFound: no such objective.
         DataError: it cannot learn from an example, or running text and conversations are mixed and none was named.
     """
-    running = next((example for example in found if example.text), None)
+    running = next((example for example in found if example.text and example.label is None), None)
     talking = next((example for example in found if example.turns), None)
     if not name and running and talking:
         raise DataError(
             f"running text ({running.source}) and conversations ({talking.source}) are mixed",
             "train on one kind at a time, or choose the objective 'text' to learn every token of both",
         )
-    objective: Objective = registry.load("objectives", name or ("text" if running else "sft"))
+    labelled = any(example.label is not None for example in found)
+    objective: Objective = registry.load("objectives", name or ("classify" if labelled else "text" if running else "sft"))
     for example in found:
         if not objective.accepts(example):
-            kind = "running text" if example.text else "conversations"
+            kind = "labels" if example.label is not None else "running text" if example.text else "conversations"
             raise DataError(f"{example.source}: the objective '{objective.name}' does not learn from {kind}", "choose another objective")
     return objective
 

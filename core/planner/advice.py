@@ -19,6 +19,7 @@ from ..training import TrainingOptions, within_context
 from .memory import Plan, devices_needed, estimate, human_bytes, spread
 from .precision import choose
 from .reading import read_model
+from .tasks import for_task
 from .workload import largest_batch
 
 _SMALLER_METHODS = {"full": ("lora", "qlora"), "lora": ("qlora",)}
@@ -54,6 +55,7 @@ def make_plan(
     training_options: Mapping[str, Any],
     *,
     task: Task = "causal-lm",
+    num_labels: int = 2,
     memory_bytes: int | None = None,
     lengths: Sequence[int] | None = None,
     loss_lengths: Sequence[int] | None = None,
@@ -65,6 +67,7 @@ def make_plan(
         model_folder: with ``config.json``; weights need not be there for known architectures.
         method_options: values that differ from the method's defaults.
         training_options: values that differ from `TrainingOptions`' defaults.
+        num_labels: classes of ``seq-cls``.
         memory_bytes: plan for a device of this size; none: for what ``device`` has free.
         lengths: tokens of every training example; none: all are taken to be ``max_length`` long.
         loss_lengths: loss tokens of every example; none: all their tokens.
@@ -77,7 +80,7 @@ def make_plan(
     """
     plugin: Method = registry.load("methods", method)
     options = parse(plugin.options, method_options, owner=f"method '{method}'")
-    model = read_model(model_folder)
+    model = for_task(read_model(model_folder), task, num_labels)
     training = within_context(parse(TrainingOptions, training_options, owner="training"), model.max_length)
     refusal = plugin.refusal(model, task, options)
     if refusal:
@@ -92,6 +95,7 @@ def rank_methods(
     training_options: Mapping[str, Any],
     *,
     task: Task = "causal-lm",
+    num_labels: int = 2,
     memory_bytes: int | None = None,
     lengths: Sequence[int] | None = None,
     loss_lengths: Sequence[int] | None = None,
@@ -99,7 +103,7 @@ def rank_methods(
 ) -> list[Plan]:
     """A plan of every installed method that accepts the model, with its default options: those that fit first, and among
     them the one that trains most parameters."""
-    model = read_model(model_folder)
+    model = for_task(read_model(model_folder), task, num_labels)
     training = within_context(parse(TrainingOptions, training_options, owner="training"), model.max_length)
     plans = []
     for plugin in registry.load_all("methods").values():

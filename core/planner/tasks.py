@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..api import Task
@@ -9,6 +10,16 @@ from ..modelspec import ModelSpec, TensorSpec, parameter_names
 
 _OTHER_HEADS = ("lm_head.", "cls.", "score.", "classifier.", "pre_classifier.", "qa_outputs.", "embed_out.")
 """Beginnings of the names of heads, which another task's head replaces."""
+
+
+def choose_task(model: ModelSpec, columns: Mapping[str, str] | None = None) -> Task:
+    """The task where none was asked for: what the model's kind allows, or the columns say.
+
+    Encoders and folders that are classifiers already can only classify. Rows of text with labels do not decide by themselves: a
+    language model learns their text. Whoever renames a column to ``label`` means it.
+    """
+    classifies = not model.is_decoder or model.architecture.endswith("ForSequenceClassification")
+    return "seq-cls" if classifies or "label" in (columns or {}) else "causal-lm"
 
 
 def for_task(model: ModelSpec, task: Task, num_labels: int = 2) -> ModelSpec:

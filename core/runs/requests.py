@@ -16,6 +16,7 @@ from ..api import Example, Method, Task
 from ..catalog.catalog import Catalog
 from ..catalog.entries import ModelEntry
 from ..catalog.names import free_name, require_free
+from ..data.labels import label_names, require_known
 from ..data.shaping import Dataset, examples
 from ..devices import Device, select
 from ..errors import Incompatible, NameTaken, NotFound, Refused, UsageError, closest
@@ -25,6 +26,7 @@ from ..paths import Home
 from ..planner.advice import make_plan, require_fit
 from ..planner.memory import Plan
 from ..planner.reading import read_model
+from ..planner.tasks import choose_task, for_task
 from ..planner.workload import guess_lengths
 from ..training import TrainingOptions
 from .launch import launch
@@ -111,13 +113,30 @@ def require_trainable(model: ModelEntry) -> None:
         raise Refused(f"{folder} has no tokenizer", f"copy the model's tokenizer files into the folder ({TOKENIZER_FILES[0]} at least)")
 
 
-def _method_for(model: ModelEntry, name: str, task: Task, method_options: Mapping[str, Any]) -> Method:
+def _require_method(model: ModelEntry, name: str, task: Task, labels: int, method_options: Mapping[str, Any]) -> None:
     method: Method = registry.load("methods", name)
     options = parse(method.options, method_options, owner=f"method '{name}'")
-    reason = method.refusal(read_model(Path(model.path)), task, options)
+    reason = method.refusal(for_task(read_model(Path(model.path)), task, labels), task, options)
     if reason:
         raise Incompatible(f"method '{name}' cannot train {model.name}: {reason}", "finetui methods list shows the others")
-    return method
+
+
+def _read_data(
+    files: Sequence[str], evaluation: Sequence[str], columns: Mapping[str, str], objective: str, task: Task
+) -> tuple[Dataset, list[str]]:
+    """The first rows of the training data, and the classes of ``seq-cls``, for which every row is looked at.
+
+    Raises:
+        DataError: a row is malformed, there is one class only, or the evaluation data has a class that is not trained.
+    """
+    limit = None if task == "seq-cls" else QUICK_ROWS
+    rows = examples(files, columns, objective, task=task, limit=limit)
+    labels = label_names(rows) if task == "seq-cls" else []
+    if evaluation:
+        held_out = examples(evaluation, columns, rows.objective, task=task, limit=limit)
+        if labels:
+            require_known(held_out, labels)
+    return rows, labels
 
 
 def _result_name(home: Home, model: ModelEntry, method: str, name: str) -> str:
@@ -135,7 +154,7 @@ def train_request(
     method: str,
     settings: Mapping[str, Any] | None = None,
     name: str = "",
-    task: Task = "causal-lm",
+    task: Task | None = None,
     objective: str = "",
     columns: Mapping[str, str] | None = None,
     eval_data: Sequence[str | Path] = (),
@@ -149,6 +168,7 @@ def train_request(
     Args:
         settings: what ``--set`` takes: training and method options in one mapping.
         name: of the result; empty: made from model and method.
+        task: none: see `choose_task`.
 
     Raises:
         FineTUIError: anything that would make the run fail for certain: unknown names or options, malformed data, a
@@ -165,21 +185,20 @@ def train_request(
     _require_sense(training_options)
     entry = Catalog(home).model(model)
     require_trainable(entry)
-    _method_for(entry, method, task, method_options)
     files, evaluation = existing_files(data), existing_files(eval_data) if eval_data else []
-    rows = examples(files, dict(columns or {}), objective, limit=QUICK_ROWS)
-    if evaluation:
-        examples(evaluation, dict(columns or {}), rows.objective, limit=QUICK_ROWS)
+    task = task or choose_task(read_model(Path(entry.path)), columns)
+    _require_method(entry, method, task, 2, method_options)
+    rows, labels = _read_data(files, evaluation, dict(columns or {}), objective, task)
     result = _result_name(home, entry, method, name)
     folder = home.models if plugin.artifact == "model" else home.adapters
     return TrainRequest(
         model=entry.path if Path(model).expanduser().is_dir() else model, model_path=entry.path,
         base_model_name_or_path=entry.hub_id or entry.path, base_revision=entry.revision,
-        data=files, eval_data=evaluation, eval_split=eval_split, columns=dict(columns or {}), task=task, objective=objective,
+        data=files, eval_data=evaluation, eval_split=eval_split, columns=dict(columns or {}), task=task, labels=labels, objective=objective,
         method=method, method_options=method_options, training_options=training_options,
         options=effective_options(plugin, training_options, method_options), seed=seed, name=result,
         output=str(folder / result), gpus=gpus, executor=executor,
-        planned_memory_bytes=_planned_memory(entry, method, method_options, training_options, task, gpus, rows),
+        planned_memory_bytes=_planned_memory(entry, method, method_options, training_options, task, gpus, rows, len(labels)),
     )  # fmt: skip
 
 
@@ -191,13 +210,14 @@ def plan_on(
     training_options: Mapping[str, Any],
     *,
     task: Task = "causal-lm",
+    num_labels: int = 2,
     rows: Sequence[Example] = (),
 ) -> Plan:
     """The plan of a run on one device, as the launch decides by it: with the lengths of ``rows`` where they are known."""
     options: TrainingOptions = parse(TrainingOptions, training_options, owner="training")
     lengths, loss_lengths = guess_lengths(rows, completion_only=options.completion_only_loss)
     return make_plan(
-        Path(model.path), method, method_options, training_options, task=task, device=device,
+        Path(model.path), method, method_options, training_options, task=task, num_labels=num_labels, device=device,
         lengths=lengths or None, loss_lengths=loss_lengths or None,
     )  # fmt: skip
 
@@ -210,10 +230,14 @@ def _planned_memory(
     task: Task,
     gpus: str,
     rows: Dataset,
+    labels: int,
 ) -> int:
     """The planned peak in bytes; raises `DoesNotFit` where no device that may be used has so much memory."""
     devices = select(gpus)
-    plans = [plan_on(device, model, method, method_options, training_options, task=task, rows=rows.examples) for device in devices]
+    plans = [
+        plan_on(device, model, method, method_options, training_options, task=task, num_labels=labels, rows=rows.examples)
+        for device in devices
+    ]
     fitting = [plan.total_bytes for plan in plans if plan.fits]
     if not fitting:
         require_fit(plans[0], devices[0])

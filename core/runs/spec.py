@@ -22,6 +22,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..api import Task
+
 RunKind = Literal["train", "evaluate", "merge", "push", "pull"]
 State = Literal["queued", "starting", "running", "stopping", "stopped", "succeeded", "failed", "lost"]
 
@@ -48,6 +50,7 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
         data: training files.
         eval_data: evaluation files; empty: split ``eval_split`` off the training data.
         columns: renaming of columns, ``{"prompt": "question"}``.
+        labels: names of the classes of ``seq-cls``, in order; empty: those of the training data.
         objective: name of the objective plugin; empty: by the shape of the data.
         method_options: values that differ from the method's defaults.
         training_options: values that differ from the defaults of `core.training.TrainingOptions`.
@@ -66,7 +69,8 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
     eval_data: list[str] = []
     eval_split: float = 0.1
     columns: dict[str, str] = {}
-    task: str = "causal-lm"
+    task: Task = "causal-lm"
+    labels: list[str] = []
     objective: str = ""
     method: str
     method_options: dict[str, Any] = {}

@@ -38,8 +38,8 @@ class Batch:
         position_ids: (rows, columns), restarting with every document.
         attention_mask: (rows, columns), 1 for tokens and 0 for padding; none where nothing is padded.
         document_lengths: of a packed row; none for padded rows.
-        predicts: (rows, columns) booleans: the positions whose next token carries loss.
-        targets: (loss tokens,) those next tokens, row by row.
+        predicts: (rows, columns) booleans: the positions whose next token carries loss; none where rows are classified.
+        targets: (loss tokens,) those next tokens, row by row; or (rows,) classes.
         tokens: tokens without padding.
     """
 
@@ -47,14 +47,14 @@ class Batch:
     position_ids: torch.Tensor
     attention_mask: torch.Tensor | None
     document_lengths: list[int] | None
-    predicts: torch.Tensor
+    predicts: torch.Tensor | None
     targets: torch.Tensor
     tokens: int
 
 
 def loss_tokens(example: Encoded) -> int:
-    """How many tokens of an example are predicted: the first one has nothing before it."""
-    return sum(label != IGNORED for label in example.labels[1:])
+    """What of an example is predicted: its class, or all tokens with loss but the first one, which has nothing before it."""
+    return 1 if example.label is not None else sum(label != IGNORED for label in example.labels[1:])
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _padded(examples: Sequence[Encoded], pad_id: int, device: torch.device) -> B
     lengths = [len(example.input_ids) for example in examples]
     width = max(lengths)
     gaps = [width - length for length in lengths]
-    batch = _batch(
+    return _batch(
         input_ids=[[*example.input_ids, *[pad_id] * gap] for example, gap in zip(examples, gaps)],
         position_ids=[list(range(width))] * len(examples),
         shifted=[[*example.labels[1:], *[IGNORED] * (gap + 1)] for example, gap in zip(examples, gaps)],
@@ -153,8 +153,8 @@ def _padded(examples: Sequence[Encoded], pad_id: int, device: torch.device) -> B
         device=device,
         mask=[[1] * length + [0] * gap for length, gap in zip(lengths, gaps)] if any(gaps) else None,
         tokens=sum(lengths),
+        classes=[example.label for example in examples if example.label is not None],
     )
-    return batch
 
 
 def _batch(
@@ -166,15 +166,17 @@ def _batch(
     device: torch.device,
     tokens: int,
     mask: list[list[int]] | None = None,
+    classes: Sequence[int] = (),
 ) -> Batch:
     labels = torch.tensor(shifted)
     predicts = labels != IGNORED
+    targets = torch.tensor(classes) if classes else labels[predicts]
     return Batch(
         input_ids=torch.tensor(input_ids).to(device, non_blocking=True),
         position_ids=torch.tensor(position_ids).to(device, non_blocking=True),
         attention_mask=None if mask is None else torch.tensor(mask).to(device, non_blocking=True),
         document_lengths=lengths,
-        predicts=predicts.to(device, non_blocking=True),
-        targets=labels[predicts].to(device, non_blocking=True),
+        predicts=None if classes else predicts.to(device, non_blocking=True),
+        targets=targets.to(device, non_blocking=True),
         tokens=tokens,
     )

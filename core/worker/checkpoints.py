@@ -41,7 +41,8 @@ class Progress(msgspec.Struct, kw_only=True):
         seconds: spent on steps, evaluations left out, over all attempts.
         best_step: step of the evaluation with the lowest loss, ``best_loss``.
         stale_evaluations: evaluations since then.
-        evaluation: the latest evaluation, ``{"step", "loss", "perplexity", "tokens"}``.
+        evaluation: the latest evaluation, ``{"step", "loss", "perplexity", "tokens"}``; of a classifier with ``accuracy``, ``f1``
+            and ``rows`` instead of a perplexity.
         best_evaluation: the one of ``best_step``.
         data_digest: fingerprint of the training data.
     """

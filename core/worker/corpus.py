@@ -9,6 +9,7 @@ import torch
 
 from .. import registry
 from ..api import Encoded, Example, Objective, Renderer
+from ..data.labels import label_names
 from ..data.shaping import examples as read_examples
 from ..runs.spec import TrainRequest
 from ..training import TrainingOptions
@@ -26,6 +27,7 @@ class Corpus:
         evaluation: empty when there is nothing to evaluate on.
         rows: rows read for training, the evaluation split included.
         objective: name of the objective plugin.
+        labels: names of the classes, in order; empty where there are none.
         renderer: also renders the sample prompts.
         warnings: sentences about rows that were cut or left out.
     """
@@ -36,25 +38,27 @@ class Corpus:
     objective: str
     renderer: ChatRenderer
     warnings: list[str]
+    labels: list[str]
 
 
 def load_corpus(request: TrainRequest, options: TrainingOptions, tokenizer: Any) -> Corpus:
     """Read and encode the data of a run.
 
     Raises:
-        DataError: a row is malformed (file and line), or nothing is left to learn from.
+        DataError: a row is malformed or of a class that is not trained (file and line), or nothing is left to learn from.
         NotFound: a file does not exist.
     """
     renderer = ChatRenderer(tokenizer)
-    dataset = read_examples(request.data, request.columns, request.objective)
+    dataset = read_examples(request.data, request.columns, request.objective, task=request.task)
+    labels = request.labels or (label_names(dataset) if request.task == "seq-cls" else [])
     train, evaluation = list(dataset), []
     if request.eval_data:
-        evaluation = list(read_examples(request.eval_data, request.columns, dataset.objective))
+        evaluation = list(read_examples(request.eval_data, request.columns, dataset.objective, task=request.task))
     else:
         train, evaluation = split(train, request.eval_split, request.seed)
     objective = registry.load("objectives", dataset.objective)
-    encoded = _encode(train, renderer, objective, options)
-    held_out = _encode(evaluation, renderer, objective, options) if evaluation else EncodedSet([], 0, 0)
+    encoded = _encode(train, renderer, objective, options, labels)
+    held_out = _encode(evaluation, renderer, objective, options, labels) if evaluation else EncodedSet([], 0, 0)
     return Corpus(
         train=[example for example in encoded.encoded if loss_tokens(example)],
         evaluation=[example for example in held_out.encoded if loss_tokens(example)],
@@ -62,6 +66,7 @@ def load_corpus(request: TrainRequest, options: TrainingOptions, tokenizer: Any)
         objective=dataset.objective,
         renderer=renderer,
         warnings=[*_complaints(encoded, "training", options.max_length), *_complaints(held_out, "evaluation", options.max_length)],
+        labels=labels,
     )
 
 
@@ -80,10 +85,10 @@ def split(examples: list[Example], share: float, seed: int) -> tuple[list[Exampl
     )
 
 
-def _encode(examples: list[Example], renderer: Renderer, objective: Objective, options: TrainingOptions) -> EncodedSet:
+def _encode(examples: list[Example], renderer: Renderer, objective: Objective, options: TrainingOptions, labels: list[str]) -> EncodedSet:
     return encode_examples(
         examples, renderer, objective, max_length=options.max_length,
-        completion_only=options.completion_only_loss, system_prompt=options.system_prompt,
+        completion_only=options.completion_only_loss, system_prompt=options.system_prompt, labels=labels,
     )  # fmt: skip
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..api import DataError, Encoded, Example, Objective, Renderer, Turn
+from ..data.labels import unknown_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class EncodedSet:
     """Encoded examples, in order.
 
     Attributes:
-        truncated: conversations that lost their end to ``max_length`` (running text is divided, not cut).
+        truncated: conversations and labelled texts that lost their end to ``max_length`` (running text is divided, not cut).
         dropped: examples left out because no token that carries loss was left.
     """
 
@@ -36,6 +37,7 @@ def encode_examples(
     *,
     completion_only: bool,
     system_prompt: str = "",
+    labels: Sequence[str] = (),
 ) -> EncodedSet:
     """Encode examples as training sees them, before packing.
 
@@ -43,16 +45,23 @@ def encode_examples(
         max_length: tokens; longer conversations lose their end, longer texts become several entries.
         completion_only: loss on answers only, where the objective has answers.
         system_prompt: put before conversations that have no system message.
+        labels: names of the classes, in order, where examples have labels.
 
     Raises:
-        DataError: an example cannot be rendered (its file and line are named), or nothing is left to learn from.
+        DataError: an example cannot be rendered or has an unknown label (its file and line are named), or nothing is left to learn from.
     """
+    numbers = {name: number for number, name in enumerate(labels)}
     encoded: list[Encoded] = []
     truncated = dropped = 0
     for example in examples:
         whole = encode_whole(example, renderer, objective, completion_only=completion_only, system_prompt=system_prompt)
-        parts = list(divide(whole, max_length)) if example.text else [cut(whole, max_length)]
-        truncated += bool(example.turns) and len(whole.input_ids) > max_length
+        if example.label is not None:
+            if example.label not in numbers:
+                raise unknown_label(example, labels)
+            whole = replace(whole, label=numbers[example.label])
+        runs_on = bool(example.text) and example.label is None
+        parts = list(divide(whole, max_length)) if runs_on else [cut(whole, max_length)]
+        truncated += not runs_on and len(whole.input_ids) > max_length
         kept = [part for part in parts if learns(part)]
         dropped += not kept
         encoded += kept
@@ -79,10 +88,12 @@ def encode_whole(example: Example, renderer: Renderer, objective: Objective, *, 
 
 
 def cut(whole: Encoded, max_length: int) -> Encoded:
-    """The first ``max_length`` tokens; without ``text`` where that is not all."""
-    if len(whole.input_ids) <= max_length:
+    """The first ``max_length`` tokens, closing ones kept; without ``text`` where that is not all."""
+    length = len(whole.input_ids)
+    if length <= max_length:
         return whole
-    return replace(whole, input_ids=whole.input_ids[:max_length], labels=whole.labels[:max_length], text="")
+    kept = [*range(max_length - whole.closing), *range(length - whole.closing, length)]
+    return replace(whole, input_ids=[whole.input_ids[i] for i in kept], labels=[whole.labels[i] for i in kept], text="")
 
 
 def divide(whole: Encoded, max_length: int) -> Iterator[Encoded]:
@@ -96,5 +107,5 @@ def divide(whole: Encoded, max_length: int) -> Iterator[Encoded]:
 
 
 def learns(encoded: Encoded) -> bool:
-    """Whether any token carries loss; the first cannot, as nothing comes before it to predict it from."""
-    return any(label != -100 for label in encoded.labels[1:])
+    """Whether it has a class, or any token that carries loss; the first cannot, as nothing comes before it to predict it from."""
+    return encoded.label is not None or any(label != -100 for label in encoded.labels[1:])

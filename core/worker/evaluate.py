@@ -97,6 +97,7 @@ def _batches(encoded: Sequence[Encoded], size: int, device: torch.device, vocabu
 
 def _summed_loss(model: Any, batch: Batch) -> float:
     """Cross-entropy summed over a padded batch's loss tokens; logits only from the first column that predicts one."""
+    assert batch.predicts is not None
     columns = batch.input_ids.shape[1]
     first = int(batch.predicts.any(0).nonzero()[0])
     arguments: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}

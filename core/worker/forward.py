@@ -1,4 +1,4 @@
-"""One forward pass of a language model to its loss, with logits only where there is loss."""
+"""One forward pass of a model to its loss, with logits only where there is loss."""
 
 from __future__ import annotations
 
@@ -35,12 +35,23 @@ def model_arguments(batch: Batch) -> dict[str, Any]:
 
 
 def summed_loss(model: Any, batch: Batch) -> torch.Tensor:
-    """Cross-entropy in float32, summed over the batch's loss tokens: a scalar."""
+    """Cross-entropy in float32, summed over the batch's loss tokens (or classified rows): a scalar."""
+    if batch.predicts is None:
+        return cross_entropy(class_logits(model, batch), batch.targets, reduction="sum")
     if takes_positions_to_keep(model):
         logits = model(**model_arguments(batch), logits_to_keep=batch.predicts).logits
     else:
         logits = model(**model_arguments(batch)).logits[batch.predicts]
     return cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), batch.targets, reduction="sum")
+
+
+def class_logits(model: Any, batch: Batch) -> torch.Tensor:
+    """What a classifier says of each row: (rows, classes), float32.
+
+    Rows are padded on the right, so positions count themselves; not every architecture takes them.
+    """
+    arguments = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    return model(**{name: value for name, value in arguments.items() if value is not None}).logits.float()
 
 
 def base_of(model: Any) -> Any:

@@ -4,7 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-_CLASSIFIERS = ("score", "classifier")
+import torch
+
+_CLASSIFIERS = ("score", "classifier", "pre_classifier")
+
+
+def is_of_head(tensor: str) -> bool:
+    """Whether a classifier's tensor belongs to its head: it may be missing from a base's files."""
+    return tensor.startswith(tuple(f"{name}." for name in _CLASSIFIERS)) or ".pooler." in tensor
+
+
+def new_head(model: Any, seed: int) -> None:
+    """Give a marked head fresh weights in float32, the same ones whatever the method, the precision and the device.
+
+    Matrices are normal with the deviation that the base was initialised with, biases zero, as transformers does.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    deviation = getattr(model.config, "initializer_range", 0.02)
+    for name in head_modules(model):
+        for parameter in model.get_submodule(name).parameters():
+            values = torch.zeros(parameter.shape)
+            if parameter.ndim > 1:
+                values.normal_(0.0, deviation, generator=generator)
+            parameter.data = values.to(parameter.device)
 
 
 def mark_head(model: Any, missing: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from ..data.labels import names_of
 from ..errors import CorruptFile, Incompatible, NotFound, OutOfMemory, Refused, UnsafeFile, WorkFailed
 from ..modelspec import TOKENIZER_FILES
 from ..planner.reading import read_model
-from .heads import mark_head
+from .heads import is_of_head, mark_head, new_head
 
 _AUTO_CLASSES = {"causal-lm": "AutoModelForCausalLM", "seq-cls": "AutoModelForSequenceClassification"}
 
@@ -82,6 +83,8 @@ def load_base(
     device: torch.device | str = "cpu",
     load_arguments: Mapping[str, Any] | None = None,
     task: str = "causal-lm",
+    labels: Sequence[str] = (),
+    head_seed: int | None = None,
 ) -> Any:
     """Load a base model and put it on ``device``, in evaluation mode.
 
@@ -90,6 +93,8 @@ def load_base(
         dtype: of the weights; none keeps the one they are stored in.
         load_arguments: further arguments of ``from_pretrained``, such as ``quantization_config`` (they win over ``dtype``).
         task: ``causal-lm`` or ``seq-cls``.
+        labels: names of the classes of ``seq-cls``; none: those of a folder that is a classifier already.
+        head_seed: give the classifier a fresh head from this seed, unless the folder has one for the same labels.
 
     Raises:
         NotFound: no folder, no ``config.json``, or no weights in it.
@@ -108,21 +113,42 @@ def load_base(
     on_device = quantised or torch.device(device).type == "cuda"
     if on_device:  # each tensor goes there as it is read; the model is never whole in the machine's memory
         arguments["device_map"] = {"": str(device)}
+    if task == "seq-cls":
+        arguments |= _classifier_arguments(folder, labels)
     automatic = getattr(transformers, _AUTO_CLASSES[task])
     with _loading_errors(folder), _plain_falcon_linears(quantised):
         model, information = automatic.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **arguments
         )
+    missing = sorted(information["missing_keys"])
+    odd = [name for name, *_ in information["mismatched_keys"] if not is_of_head(name)]
+    if odd:
+        raise CorruptFile(f"{folder}: its weights do not match its config.json, first {odd[0]}", "fetch the model again")
+    lost = [name for name in missing if task != "seq-cls" or not is_of_head(name)]
+    if lost:
+        raise CorruptFile(f"{folder}: {len(lost)} weights are missing, first {lost[0]}", "fetch the model again")
     if task == "seq-cls":
-        mark_head(model, sorted(information["missing_keys"]))
-    elif information["missing_keys"]:
-        names = sorted(information["missing_keys"])
-        raise CorruptFile(f"{folder}: {len(names)} weights are missing, first {names[0]}", "fetch the model again")
+        mark_head(model, missing)
+        if head_seed is not None and (missing or "num_labels" in arguments):
+            new_head(model, head_seed)
+        # Decoders classify by the last token that is not padding: they must know which token rows are padded with.
+        model.config.get_text_config().pad_token_id = load_tokenizer(folder).pad_token_id
     if quantised:
         _check_quantised(model, folder)
     if not on_device:
         model.to(device)
     return model.eval()
+
+
+def _classifier_arguments(folder: Path, labels: Sequence[str]) -> dict[str, Any]:
+    """What ``from_pretrained`` is told of the classes; a head for other classes that the folder may have is passed over."""
+    if not labels or list(labels) == names_of(read_model(folder).config):
+        return {}
+    names = dict(enumerate(labels))
+    return {
+        "num_labels": len(labels), "id2label": names, "label2id": {name: number for number, name in names.items()},
+        "problem_type": "single_label_classification", "ignore_mismatched_sizes": True,
+    }  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -15,13 +15,14 @@ from ..runs.job import Job
 from ..training import TrainingOptions
 from .batches import Batch, Schedule, collate, in_batches
 from .checkpoints import Checkpoints, Progress
+from .classify import score_classes
 from .corpus import Corpus
 from .forward import mean_loss
 from .losses import LossFunction
 from .memory import MemoryMeter
 from .precision import Precision
 from .publish import Sources
-from .sampling import answers
+from .sampling import answers, verdicts
 
 
 class StopTraining(Exception):
@@ -98,7 +99,7 @@ class Loop:
         self.checkpoints.remove_damaged()
 
     def train_step(self) -> None:
-        """One optimizer step over its micro-batches; the loss is the mean over all of their loss tokens."""
+        """One optimizer step over its micro-batches; the loss is the mean over all of their loss tokens (or classified rows)."""
         step, started = self.progress.step, time.perf_counter()
         batches = self.batches_of(step)
         loss_tokens = sum(len(batch.targets) for batch in batches)
@@ -189,13 +190,19 @@ class Loop:
         self.job.progress(progress.step, self.total_steps, "steps")
 
     def sample(self) -> None:
-        """Answer the sample prompts, one event each."""
-        texts = answers(
-            self.model, self.corpus.renderer, self.options.sample_prompts, max_new_tokens=self.options.sample_max_new_tokens,
-            precision=self.precision, system_prompt=self.options.system_prompt, continue_text=self.corpus.objective == "text",
-            stop=self.job.stop_requested,
-        )  # fmt: skip
-        for prompt, text in zip(self.options.sample_prompts, texts):
+        """Answer the sample prompts, or classify them, one event each."""
+        prompts, stop = self.options.sample_prompts, self.job.stop_requested
+        if self.corpus.labels:
+            texts = verdicts(
+                self.model, self.corpus.renderer, prompts, labels=self.corpus.labels, max_length=self.options.max_length,
+                precision=self.precision, stop=stop,
+            )  # fmt: skip
+        else:
+            texts = answers(
+                self.model, self.corpus.renderer, prompts, max_new_tokens=self.options.sample_max_new_tokens, precision=self.precision,
+                system_prompt=self.options.system_prompt, continue_text=self.corpus.objective == "text", stop=stop,
+            )  # fmt: skip
+        for prompt, text in zip(prompts, texts):
             self.job.event("sample", f"{prompt} → {text}", step=self.progress.step, prompt=prompt, text=text)
 
     # Evaluation ----------------------------------------------------------------------------------------------------
@@ -206,25 +213,34 @@ class Loop:
         return self.progress.step % every == 0 or self.progress.step == self.total_steps
 
     def evaluate(self) -> None:
-        """Measure the loss on the evaluation rows, remember whether it is the best, and answer the sample prompts."""
+        """Measure the loss on the evaluation rows (of a classifier how often it is right, too), remember whether it is the best
+        so far, and answer the sample prompts."""
         progress = self.progress
         if self.corpus.evaluation:
             pad_id = self.corpus.renderer.tokenizer.pad_token_id or 0
             size = self.options.per_device_eval_batch_size
             batches = in_batches(self.corpus.evaluation, size, packed=self.packed, pad_id=pad_id, device=self.device)
-            loss, tokens = mean_loss(self.model, self.loss_function, self.until_stopped(batches), self.precision)
-            perplexity = math.exp(min(loss, 700.0))
-            progress.evaluation = {"step": progress.step, "loss": loss, "perplexity": perplexity, "tokens": tokens}
+            scores = self.scores(self.until_stopped(batches))
+            loss = scores["loss"]
+            progress.evaluation = {"step": progress.step, **scores}
             if math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss):
                 progress.best_step, progress.best_loss, progress.stale_evaluations = progress.step, loss, 0
                 progress.best_evaluation = progress.evaluation
             else:
                 progress.stale_evaluations += 1
-            self.job.metric({"step": progress.step, "eval_loss": loss, "eval_perplexity": perplexity, "eval_tokens": tokens})
-            self.job.event("evaluation", f"step {progress.step}: evaluation loss {loss:.4f}", step=progress.step, loss=loss)
+            self.job.metric({"step": progress.step, **{f"eval_{name}": value for name, value in scores.items()}})
+            right = f", accuracy {scores['accuracy']:.1%}" if "accuracy" in scores else ""
+            self.job.event("evaluation", f"step {progress.step}: evaluation loss {loss:.4f}{right}", step=progress.step, **scores)
             self.meter.sample()
             self.method.after_evaluation(self.model, self.method_options, progress.step, loss)
         self.sample()
+
+    def scores(self, batches: Iterable[Batch]) -> dict[str, Any]:
+        """Figures of the model as it is: ``loss``, then ``perplexity`` or ``accuracy`` and ``f1``, and ``tokens``."""
+        if self.corpus.labels:
+            return score_classes(self.model, batches, self.precision)._asdict()
+        loss, tokens = mean_loss(self.model, self.loss_function, batches, self.precision)
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "tokens": tokens}
 
     def until_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches of an evaluation; a stop leaves it between two of them, and `run` makes up for it after a resume."""

@@ -77,13 +77,14 @@ def build_manifest(
     rows: int,
     metrics: dict[str, Any],
     sources: Sources,
+    labels: list[str],
 ) -> Manifest:
     """Where the result comes from, in full. ``precision`` is the computation's: ``bf16``, ``fp16`` or ``fp32``."""
     hub_id = "" if Path(request.base_model_name_or_path).is_absolute() else request.base_model_name_or_path
     return Manifest(
         kind="model" if method.artifact == "model" else "adapter", name=request.name, method=method.name,
         method_options=to_dict(method_options), training_options=to_dict(options, changed_only=True), training_precision=precision,
-        objective=request.objective, task=request.task,
+        objective=request.objective, task=request.task, labels=labels,
         base=BaseRef(name=request.model, hub_id=hub_id, revision=request.base_revision, digest=sources.base, path=request.model_path),
         data=DataRef(
             files=request.data, digest=sources.data, rows=rows, eval_files=request.eval_data, eval_digest=sources.evaluation

@@ -8,6 +8,7 @@ ends with its turn, end-of-turn token included, so that it learns to stop.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from ..api import Encoded, Refused, Renderer, Turn
@@ -100,6 +101,18 @@ class ChatRenderer(Renderer):
         if ids[-1:] != self._end:
             ids += self._end
         return Encoded(ids, list(ids), text)
+
+    def encode_sequence(self, text: str) -> Encoded:
+        """Tokenise a text to classify exactly as ``tokenizer(text)`` does: an encoder's ``[CLS]`` and ``[SEP]`` included."""
+        ids = self.tokenizer(text, verbose=False)["input_ids"]
+        return Encoded(ids, [-100] * len(ids), text, closing=self._closing)
+
+    @cached_property
+    def _closing(self) -> int:
+        """How many special tokens the tokenizer puts behind a text."""
+        plain, special = self.tokenizer("a", add_special_tokens=False)["input_ids"], self.tokenizer("a")["input_ids"]
+        starts = [n for n in range(len(special) - len(plain) + 1) if special[n : n + len(plain)] == plain]
+        return len(special) - len(plain) - starts[0] if starts else 0
 
     def _tokenise(self, text: str, **arguments: Any) -> Any:
         # Templates write their special tokens themselves; `verbose` would warn of every long text, which is cut later.

@@ -1,4 +1,4 @@
-"""Answers to fixed prompts while a model trains, so that its behaviour can be watched."""
+"""Answers to fixed prompts (or verdicts on them) while a model trains, so that its behaviour can be watched."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..api import Turn
+from .classify import predict
 from .generate import end_tokens
 from .precision import Precision
 from .rendering import ChatRenderer
@@ -49,4 +50,24 @@ def answers(
             )  # fmt: skip
         texts.append(renderer.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True).strip())
     model.train(training)
+    return texts
+
+
+def verdicts(
+    model: Any,
+    renderer: ChatRenderer,
+    prompts: Sequence[str],
+    *,
+    labels: Sequence[str],
+    max_length: int,
+    precision: Precision,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """What a classifier takes each prompt for, as ``label (93 %)``; the model is left as it was."""
+    texts = []
+    for prompt in prompts:
+        if stop():
+            break
+        label, chance = next(iter(predict(model, renderer, prompt, labels, max_length, precision).items()))
+        texts.append(f"{label} ({chance:.0%})")
     return texts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from .. import registry
 from ..api import Method, ModelSpec, NameTaken
 from ..options import parse
 from ..planner.reading import read_model
+from ..planner.tasks import for_task
 from ..runs.job import Job, Stopped, run_job
 from ..runs.spec import TrainRequest
 from ..training import TrainingOptions, within_context
@@ -58,6 +60,7 @@ def main(job: Job) -> dict[str, Any]:
         manifest = build_manifest(
             request, loop.method, loop.method_options, loop.options,
             precision=loop.precision.name, run=job.spec.run, rows=loop.corpus.rows, metrics=metrics, sources=loop.sources,
+            labels=loop.corpus.labels,
         )  # fmt: skip
         publish(loop.model, loop.method, request, manifest)
     job.event("saved", f"saved {request.name}", path=request.output)
@@ -79,10 +82,12 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     corpus = load_corpus(request, options, load_tokenizer(folder))
     for sentence in corpus.warnings:
         job.event("warning", sentence)
-    model = load_model(folder, method, method_options, options, request, device, precision)
+    spec = for_task(spec, request.task, len(corpus.labels))
+    model = load_model(folder, method, method_options, options, request, device, precision, corpus.labels)
     sources = read_sources(job.home, request)
-    packed = options.packing and method.packs and attention.enable(base_of(model), precision)
-    if options.packing and method.packs and not packed:
+    packs = options.packing and method.packs and request.task == "causal-lm"
+    packed = packs and attention.enable(base_of(model), precision)
+    if packs and not packed:
         job.event("warning", f"{type(base_of(model)).__name__} cannot keep packed examples apart: they are padded instead, which is slower")
 
     schedule = Schedule(len(corpus.train), options.per_device_train_batch_size, options.gradient_accumulation_steps, request.seed)
@@ -106,11 +111,14 @@ def load_model(
     request: TrainRequest,
     device: torch.device,
     precision: Precision,
+    labels: Sequence[str] = (),
 ) -> Any:
     """The base as the method wants it: frozen weights in the computation's precision, those that train in float32."""
-    arguments = method.load_arguments(method_options, device)
-    base = load_base(folder, dtype=precision.dtype, device=device, load_arguments=arguments, task=request.task)
-    model = method.prepare(base, method_options, request.task)  # pyright: ignore[reportArgumentType]
+    base = load_base(
+        folder, dtype=precision.dtype, device=device, load_arguments=method.load_arguments(method_options, device),
+        task=request.task, labels=labels, head_seed=request.seed,
+    )  # fmt: skip
+    model = method.prepare(base, method_options, request.task)
     if method.artifact == "delta":
         read_exactly(model)
     for parameter in model.parameters():
@@ -130,6 +138,7 @@ def announce(loop: Loop) -> None:
         "prepared", f"{trainable:,} of {total:,} parameters train for {loop.total_steps} steps",
         trainable_parameters=trainable, total_parameters=total, total_steps=loop.total_steps, train_examples=len(loop.corpus.train),
         eval_examples=len(loop.corpus.evaluation), device=str(loop.device), precision=loop.precision.name, packed=loop.packed,
+        **({"labels": loop.corpus.labels} if loop.corpus.labels else {}),
     )  # fmt: skip
 
 
@@ -148,13 +157,14 @@ def figures(loop: Loop, request: TrainRequest, seconds: float) -> dict[str, Any]
         "name": request.name, "adapter": None, "steps": progress.step, "total_steps": loop.total_steps, "loss": progress.loss,
         "eval": best or progress.evaluation, "trainable_parameters": trainable, "total_parameters": total, "tokens": progress.tokens,
         "tokens_per_second": loop.session_tokens / loop.session_seconds if loop.session_seconds else None,
-        "peak_memory_bytes": loop.meter.peak, "seconds": seconds,
+        "peak_memory_bytes": loop.meter.peak, "seconds": seconds, "labels": loop.corpus.labels,
     }  # fmt: skip
 
 
 def manifest_metrics(result: dict[str, Any]) -> dict[str, Any]:
     """The figures that travel with the result."""
-    evaluation = {"eval_loss": result["eval"].get("loss"), "perplexity": result["eval"].get("perplexity")} if result["eval"] else {}
+    names = {"loss": "eval_loss", "perplexity": "perplexity", "accuracy": "accuracy", "f1": "f1"}
+    evaluation = {name: result["eval"][key] for key, name in names.items() if result["eval"].get(key) is not None}
     keys = ("steps", "loss", "tokens", "trainable_parameters", "total_parameters", "tokens_per_second", "peak_memory_bytes", "seconds")
     return {key: result[key] for key in keys} | evaluation
 

@@ -1,0 +1,80 @@
+"""Classification: what a model says of texts, and how often it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from .batches import Batch, collate
+from .forward import class_logits
+from .precision import Precision
+from .rendering import ChatRenderer
+
+
+class ClassScores(NamedTuple):
+    """Figures of a classifier on a set of rows.
+
+    Attributes:
+        loss: mean cross-entropy in nats over the rows.
+        accuracy: share of rows whose most probable class is theirs.
+        f1: mean of the classes' F1 scores (macro), see `macro_f1`.
+        tokens: of the rows, padding left out.
+        rows: how many.
+    """
+
+    loss: float
+    accuracy: float
+    f1: float
+    tokens: int
+    rows: int
+
+
+@torch.no_grad()
+def score_classes(model: Any, batches: Iterable[Batch], precision: Precision) -> ClassScores:
+    """Score a classifier on batches of at least one row in all; the model is left in the mode it was in."""
+    training = model.training
+    model.eval()
+    total, tokens = 0.0, 0
+    expected: list[int] = []
+    predicted: list[int] = []
+    try:
+        for batch in batches:
+            with precision.autocast():
+                logits = class_logits(model, batch)
+            total += cross_entropy(logits, batch.targets, reduction="sum").item()
+            tokens += batch.tokens
+            expected += batch.targets.tolist()
+            predicted += logits.argmax(-1).tolist()
+    finally:
+        model.train(training)
+    right = sum(a == b for a, b in zip(expected, predicted))
+    return ClassScores(total / len(expected), right / len(expected), macro_f1(expected, predicted), tokens, len(expected))
+
+
+def macro_f1(expected: Sequence[int], predicted: Sequence[int]) -> float:
+    """The unweighted mean of 2·tp / (2·tp + fp + fn) over every class that occurs on either side, as scikit-learn's ``average="macro"``."""
+    scores = []
+    for number in sorted({*expected, *predicted}):
+        hits = sum(a == b == number for a, b in zip(expected, predicted))
+        scores.append(2 * hits / (expected.count(number) + predicted.count(number)))
+    return sum(scores) / len(scores)
+
+
+@torch.no_grad()
+def predict(
+    model: Any, renderer: ChatRenderer, text: str, labels: Sequence[str], max_length: int, precision: Precision
+) -> dict[str, float]:
+    """The probability of each label for ``text`` (cut to ``max_length`` tokens), the most probable first; the model stays as it was."""
+    from .encoding import cut
+
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    (batch,) = collate([cut(renderer.encode_sequence(text), max_length)], packed=False, pad_id=0, device=device)
+    with precision.autocast():
+        chances = class_logits(model, batch)[0].softmax(-1).tolist()
+    model.train(training)
+    return dict(sorted(zip(labels, chances), key=lambda pair: -pair[1]))
