@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -29,6 +29,7 @@ from .errors import (
     UsageError,
     WorkFailed,
 )
+from .hubcontract import AdapterHub, HubContext, HubFile, PushPlan, Transfer
 from .layers import Place, places
 from .modelspec import LinearSpec, ModelSpec, TensorSpec
 from .options import Option, describe, option
@@ -350,95 +351,6 @@ class Objective(ABC):
     @abstractmethod
     def encode(self, example: Example, renderer: Renderer, *, completion_only: bool) -> Encoded:
         """Render and tokenise one example."""
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Hubs
-
-
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """One file of a repository: path inside it, bytes, and the sha256 of large files (empty where unknown)."""
-
-    path: str
-    size: int
-    sha256: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PushPlan:
-    """What a push would send: shown by ``--dry-run`` and by the screen before it is confirmed.
-
-    Attributes:
-        card: the model card (Markdown with YAML front matter) that would be uploaded as ``README.md``.
-        warnings: for example, that the base has no Hub id.
-    """
-
-    repo: str
-    private: bool
-    files: tuple[HubFile, ...]
-    card: str
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """What a push or pull did.
-
-    Attributes:
-        revision: commit id (huggingface) or content digest (folder) of what is there now.
-        bytes_sent: bytes that really travelled, either way.
-    """
-
-    repo: str
-    revision: str
-    files: tuple[str, ...]
-    bytes_sent: int
-    url: str
-
-
-@dataclass(frozen=True)
-class HubContext:
-    """What a hub is given: settings that come from the configuration, and where to report progress.
-
-    Attributes:
-        home: root of the home directory.
-        settings: the user's settings (`core.config.Settings`) as a mapping.
-        progress: called with (bytes done, bytes in all, file name).
-    """
-
-    home: Path
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    progress: Any = None
-
-
-class AdapterHub(ABC):
-    """A place adapters are published to and fetched from."""
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    summary: ClassVar[str]
-
-    @abstractmethod
-    def push(
-        self, plan: PushPlan, folder: Path, context: HubContext, *, revision: str = "", pull_request: bool = False, message: str = ""
-    ) -> Transfer:
-        """Publish the planned files of ``folder``, card included, as one commit; verify what arrived.
-
-        Raises:
-            NetworkError: the hub cannot be reached.
-            TokenError: it refuses the token.
-            Refused: an existing repository is public and ``plan.private`` is set.
-        """
-
-    @abstractmethod
-    def pull(self, repo: str, revision: str, target: Path, context: HubContext) -> Transfer:
-        """Fetch a repository at ``revision`` (empty: newest) into the empty folder ``target`` and verify every file.
-
-        Raises:
-            NotFound: no such repository or revision.
-            CorruptFile: a file is not what the hub says it is.
-        """
 
 
 CONTRACTS: dict[str, type] = {"methods": Method, "objectives": Objective, "formats": DataFormat, "hubs": AdapterHub}
