@@ -57,7 +57,7 @@ def check(app: App, files: tuple[str, ...], columns: str, model: str) -> None:
 @click.option("-n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Rows to show.")
 @click.option("--columns", default="", help=COLUMNS_HELP)
 @click.option("--objective", default="", help="sft or text; default: by the shape of the data.")
-@click.option("--set", "settings", multiple=True, metavar="K=V", help="max_length, completion_only_loss, system_prompt.")
+@click.option("--set", "settings", multiple=True, metavar="K=V", help="max_length, loss_on, system_prompt.")
 def preview(app: App, files: tuple[str, ...], model: str, count: int, columns: str, objective: str, settings: tuple[str, ...]) -> None:
     """The rendered prompt and, token by token, which tokens carry loss (bright) and which do not (dim)."""
     rows = _session_call(

@@ -19,7 +19,7 @@ _COLUMNS = [("name", "adapter"), ("loss", "loss>"), ("perplexity", "perplexity>"
 @click.option("--data", required=True, multiple=True, metavar="FILE", help="Evaluation data; may be given several times.")
 @click.option("--columns", default="", help=COLUMNS_HELP)
 @click.option("--objective", default="", help="sft or text; default: by the shape of the data.")
-@click.option("--set", "settings", multiple=True, metavar="K=V", help="max_length, per_device_eval_batch_size, completion_only_loss, ...")
+@click.option("--set", "settings", multiple=True, metavar="K=V", help="max_length, per_device_eval_batch_size, loss_on, ...")
 @click.option("--gpus", default=None, help="auto, none, or indices or UUIDs.")
 @click.option("--detach", is_flag=True, help="Return at once with the run's id.")
 def evaluate(

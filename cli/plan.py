@@ -11,7 +11,7 @@ import msgspec
 from ..core import registry
 from ..core.devices import select
 from ..core.errors import UsageError
-from ..core.options import parse, to_dict
+from ..core.options import parse, respelt, to_dict
 from ..core.planner.advice import make_plan, rank_methods
 from ..core.runs.requests import existing_files, split_settings
 from ..core.session import WorkerSession
@@ -80,7 +80,7 @@ def _lengths(app: App, model: str, data: tuple[str, ...], wanted: dict[str, Any]
     """Token lengths of the rows, counted by a worker, and of what carries loss; nothing without data."""
     if not data:
         return {}
-    relevant = {key: value for key, value in wanted.items() if key in ("max_length", "completion_only_loss", "system_prompt")}
+    relevant = {key: value for key, value in respelt(TrainingOptions, wanted).items() if key in ("max_length", "loss_on", "system_prompt")}
     with WorkerSession(app.home.log, gpus="none") as session:
         found = session.call("lengths", model_path=app.catalog.model(model).path, data=existing_files(data), settings=relevant)
     return {"lengths": found["lengths"], "loss_lengths": found["loss_lengths"]}

@@ -29,6 +29,7 @@ from .errors import (
     UsageError,
     WorkFailed,
 )
+from .examples import Encoded, Example, LossOn, Rendered, ToolCall, Turn
 from .hubcontract import AdapterHub, HubContext, HubFile, PushPlan, Transfer
 from .layers import Place, places
 from .modelspec import LinearSpec, ModelSpec, TensorSpec
@@ -242,31 +243,6 @@ class DeltaMethod(Method):
 # Data
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One message: ``role`` is ``system``, ``user`` or ``assistant``."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One row of data in the form every objective understands.
-
-    Attributes:
-        turns: the conversation; empty for plain text.
-        text: running text, or the text to classify; empty for conversations.
-        label: its class by name; none where nothing is to be classified.
-        source: ``file:line`` (or ``file: row n``), for error messages.
-    """
-
-    turns: tuple[Turn, ...] = ()
-    text: str = ""
-    label: str | None = None
-    source: str = ""
-
-
 class DataFormat(ABC):
     """A shape that rows come in: alpaca, prompt/response, chat ``messages``, ShareGPT, plain text, text with a label."""
 
@@ -293,51 +269,29 @@ class DataFormat(ABC):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """What training sees of one example.
-
-    Attributes:
-        input_ids: token ids.
-        labels: aligned with ``input_ids`` (unshifted), -100 where no loss is computed.
-        text: the rendered text; empty where only a part of it is left.
-        label: number of its class; none where tokens are learned.
-        closing: how many tokens at its end stay when it is cut to length (an encoder's ``[SEP]``).
-    """
-
-    input_ids: list[int]
-    labels: list[int]
-    text: str = ""
-    label: int | None = None
-    closing: int = 0
-
-
 class Renderer(ABC):
     """Turns examples into text and tokens with one model's tokenizer and chat template; lives in the worker."""
 
     @abstractmethod
-    def conversation(self, turns: Sequence[Turn]) -> Iterator[tuple[str, bool]]:
-        """The rendered conversation in pieces: (text, whether an assistant wrote it, end-of-turn token included)."""
+    def conversation(self, turns: Sequence[Turn], tools: str = "", *, last_only: bool = False) -> Iterator[tuple[str, bool]]:
+        """The rendered conversation in pieces: (text, whether an assistant wrote it, end-of-turn token included).
 
-    def whole(self, turns: Sequence[Turn]) -> str:
+        Args:
+            tools: as in `Example`.
+            last_only: tell where the last answer is; earlier ones count as not the assistant's.
+        """
+
+    def whole(self, turns: Sequence[Turn], tools: str = "") -> str:
         """The rendered conversation as one text; unlike `conversation`, it need not tell who wrote what."""
-        return "".join(text for text, _ in self.conversation(turns))
+        return "".join(text for text, _ in self.conversation(turns, tools))
 
     @abstractmethod
-    def encode_pieces(self, pieces: Sequence[tuple[str, bool]]) -> Encoded:
-        """Tokenise pieces; tokens of pieces marked true carry loss."""
-
-    @abstractmethod
-    def encode_text(self, text: str) -> Encoded:
-        """Tokenise running text, end-of-text token added; every token carries loss."""
-
-    @abstractmethod
-    def encode_sequence(self, text: str) -> Encoded:
-        """Tokenise a text to classify, with the special tokens that the tokenizer itself adds; no token carries loss."""
+    def encode(self, rendered: Sequence[Rendered]) -> list[Encoded]:
+        """Tokenise many examples at once, which is faster than one by one."""
 
 
 class Objective(ABC):
-    """What is learned from an example: which tokens are shown and which carry loss."""
+    """What is learned from an example: which of its text is shown and which carries loss."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -349,16 +303,21 @@ class Objective(ABC):
         """Whether this objective can learn from such an example."""
 
     @abstractmethod
-    def encode(self, example: Example, renderer: Renderer, *, completion_only: bool) -> Encoded:
-        """Render and tokenise one example."""
+    def render(self, example: Example, renderer: Renderer, loss_on: LossOn) -> Rendered:
+        """One example as text, marked where it carries loss.
+
+        Raises:
+            DataError: the chat template refuses the conversation, or does not tell where the answers are.
+        """
 
 
 CONTRACTS: dict[str, type] = {"methods": Method, "objectives": Objective, "formats": DataFormat, "hubs": AdapterHub}
 """Kind of plugin → the contract it keeps (the keys are those of `core.registry.GROUPS`)."""
 
 __all__ = [
-    "AdapterHub", "Artifact", "CorruptFile", "DataError", "DataFormat", "DeltaMethod", "DiskError", "Encoded", "Example", "FineTUIError",
-    "Footprint", "HubContext", "HubFile", "Incompatible", "LinearSpec", "Method", "ModelSpec", "NameTaken", "NetworkError",
-    "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod", "Place", "PushPlan", "Refused", "Renderer", "Task",
-    "TensorSpec", "TokenError", "Transfer", "Turn", "UnsafeFile", "UsageError", "WorkFailed", "describe", "option", "places",
+    "AdapterHub", "Artifact", "CorruptFile", "DataError", "DataFormat", "DeltaMethod", "DiskError", "Encoded", "Example",
+    "FineTUIError", "Footprint", "HubContext", "HubFile", "Incompatible", "LinearSpec", "LossOn", "Method", "ModelSpec", "NameTaken",
+    "NetworkError", "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod", "Place", "PushPlan", "Refused",
+    "Rendered", "Renderer", "Task", "TensorSpec", "TokenError", "ToolCall", "Transfer", "Turn", "UnsafeFile", "UsageError",
+    "WorkFailed", "describe", "option", "places",
 ]  # fmt: skip

@@ -35,6 +35,7 @@ def option(
     group: str = "",
     advanced: bool = False,
     unit: str = "",
+    also: Mapping[str, Mapping[Any, Any]] | None = None,
 ) -> Any:
     """Declare one option as a dataclass field.
 
@@ -46,8 +47,13 @@ def option(
         group: heading under which the form shows the option.
         advanced: hidden behind "more" in the form.
         unit: shown after the value, for example ``tokens``.
+        also: other names that libraries have for it: name → its value → the value here.
     """
-    metadata = {_KEY: {"help": help, "minimum": minimum, "maximum": maximum, "group": group, "advanced": advanced, "unit": unit}}
+    metadata = {
+        _KEY: {
+            "help": help, "minimum": minimum, "maximum": maximum, "group": group, "advanced": advanced, "unit": unit, "also": also or {},
+        }
+    }  # fmt: skip
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -64,6 +70,7 @@ class Option:
         default: JSON-compatible default.
         choices: allowed values; empty where any value of the type will do.
         optional: whether ``none`` is allowed.
+        also: see `option`.
     """
 
     name: str
@@ -78,6 +85,7 @@ class Option:
     group: str = ""
     advanced: bool = False
     unit: str = ""
+    also: Mapping[str, Mapping[Any, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def flag(self) -> str:
@@ -154,6 +162,7 @@ def parse(options_type: type, values: Mapping[str, Any], *, owner: str = "") -> 
         UsageError: an unknown name (the closest ones suggested), a wrong type, a value out of range.
     """
     of = f" of {owner}" if owner else ""
+    values = respelt(options_type, values)
     known = {row.name: row for row in describe(options_type)}
     for name in values:
         if name not in known:
@@ -165,6 +174,26 @@ def parse(options_type: type, values: Mapping[str, Any], *, owner: str = "") -> 
     for name in values:
         _check_range(known[name], getattr(parsed, name), of)
     return parsed
+
+
+def respelt(options_type: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with other libraries' names of options (`option`'s ``also``) replaced by ours.
+
+    Raises:
+        UsageError: both names of an option are given, or the value is not one that the other name has.
+    """
+    others = {name: (row.name, meanings) for row in describe(options_type) for name, meanings in row.also.items()}
+    result = {name: value for name, value in values.items() if name not in others}
+    for name in values.keys() & others.keys():
+        ours, meanings = others[name]
+        if ours in result:
+            raise UsageError(f"{name} and {ours} are both given", f"give {ours} only")
+        if not isinstance(values[name], tuple(map(type, meanings))) or values[name] not in meanings:
+            raise UsageError(
+                f"option '{name}' is {values[name]!r}", f"it is one of {', '.join(map(str, meanings)).lower()}; or give {ours}"
+            )
+        result[ours] = meanings[values[name]]
+    return result
 
 
 def _expected(problem: str, known: Mapping[str, Option]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from .examples import LossOn
 from .options import option
 
 
@@ -41,7 +42,10 @@ class TrainingOptions:
     save_steps: int = option(0, "Checkpoint every so many steps; 0: at every evaluation and at the end.", minimum=0, group="Checkpoints")
     save_minutes: float = option(15.0, "Checkpoint after so many minutes without one as well; 0: never.", minimum=0.0, group="Checkpoints")
     save_total_limit: int = option(2, "Checkpoints kept besides the best.", minimum=1, group="Checkpoints", advanced=True)
-    completion_only_loss: bool = option(True, "Learn from the answers only, not from the prompts.", group="Data")
+    loss_on: LossOn = option(
+        "assistant", "Turns to learn from: every answer of the assistant, the last one only, or all that is shown.", group="Data",
+        also={"completion_only_loss": {True: "assistant", False: "all"}, "assistant_only_loss": {True: "assistant", False: "all"}},
+    )  # fmt: skip
     system_prompt: str = option("", "System message put before every example that has none.", group="Data")
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..api import Example
+from ..api import Example, LossOn
 from ..training import TrainingOptions
 
 _BYTES_PER_TOKEN = 2.5
@@ -82,19 +82,30 @@ def _expected_maximum(sizes: Sequence[int], batch: int) -> int:
     return max(1, min(worst, round(likely)))
 
 
-def guess_lengths(examples: Iterable[Example], *, completion_only: bool = True) -> tuple[list[int], list[int]]:
+def guess_lengths(examples: Iterable[Example], *, loss_on: LossOn = "assistant") -> tuple[list[int], list[int]]:
     """Token lengths guessed from text alone, for a plan before a tokenizer is at hand; rather too many than too few.
 
     Args:
-        completion_only: whether only what assistants say carries loss.
+        loss_on: which turns carry loss.
 
     Returns:
         (tokens, loss tokens) of every example.
     """
     lengths, losses = [], []
     for example in examples:
-        pieces = [(turn.content, turn.role == "assistant" or not completion_only) for turn in example.turns] or [(example.text, True)]
+        pieces = _pieces(example, loss_on)
         sizes = [(round(len(text.encode()) / _BYTES_PER_TOKEN) + _TEMPLATE_TOKENS, carries_loss) for text, carries_loss in pieces]
         lengths.append(sum(size for size, _ in sizes))
         losses.append(sum(size for size, carries_loss in sizes if carries_loss))
     return lengths, losses
+
+
+def _pieces(example: Example, loss_on: LossOn) -> list[tuple[str, bool]]:
+    """Text of an example, with whether it carries loss."""
+    if not example.turns:
+        return [(example.text, True)]
+    answers = [number for number, turn in enumerate(example.turns) if turn.role == "assistant"]
+    learned = {"assistant": answers, "last": answers[-1:], "all": range(len(example.turns))}[loss_on]
+    said = ["\n".join([turn.content, *(call.name + call.arguments for call in turn.calls)]) for turn in example.turns]
+    shown = [(example.tools, loss_on == "all")] if example.tools else []
+    return shown + [(text, number in learned) for number, text in enumerate(said)]

@@ -21,7 +21,7 @@ from ..data.shaping import Dataset, examples
 from ..devices import Device, select
 from ..errors import Incompatible, NameTaken, NotFound, Refused, UsageError, closest
 from ..modelspec import TOKENIZER_FILES
-from ..options import describe, parse, to_dict
+from ..options import describe, parse, respelt, to_dict
 from ..paths import Home
 from ..planner.advice import make_plan, require_fit
 from ..planner.memory import Plan
@@ -48,6 +48,7 @@ def split_settings(method: Method, settings: Mapping[str, Any]) -> tuple[dict[st
     """
     loop = {row.name for row in describe(TrainingOptions)}
     own = {row.name for row in describe(method.options)}
+    settings = respelt(TrainingOptions, settings)
     for key in settings:
         if key not in loop | own:
             raise UsageError(f"unknown option '{key}' of method '{method.name}'", closest(key, loop | own, "option"))
@@ -215,7 +216,7 @@ def plan_on(
 ) -> Plan:
     """The plan of a run on one device, as the launch decides by it: with the lengths of ``rows`` where they are known."""
     options: TrainingOptions = parse(TrainingOptions, training_options, owner="training")
-    lengths, loss_lengths = guess_lengths(rows, completion_only=options.completion_only_loss)
+    lengths, loss_lengths = guess_lengths(rows, loss_on=options.loss_on)
     return make_plan(
         Path(model.path), method, method_options, training_options, task=task, num_labels=num_labels, device=device,
         lengths=lengths or None, loss_lengths=loss_lengths or None,
@@ -258,7 +259,7 @@ def evaluate_request(
     """Check and resolve an evaluation of a base and any number of its adapters.
 
     Args:
-        settings: ``max_length``, ``per_device_eval_batch_size``, ``completion_only_loss``, ``system_prompt``. Their defaults do not
+        settings: ``max_length``, ``per_device_eval_batch_size``, ``loss_on``, ``system_prompt``. Their defaults do not
             depend on the adapters, so that figures of two evaluations can be compared, and agree with ``data preview``.
     """
     catalog = Catalog(home)
@@ -273,7 +274,7 @@ def evaluate_request(
     return EvaluateRequest(
         model=model, model_path=entry.path, adapters=[{"name": a.name, "path": a.path} for a in found], data=files,
         columns=dict(columns or {}), objective=objective, max_length=options.max_length, batch_size=options.per_device_eval_batch_size,
-        completion_only_loss=options.completion_only_loss, system_prompt=options.system_prompt, gpus=gpus,
+        loss_on=options.loss_on, system_prompt=options.system_prompt, gpus=gpus,
     )  # fmt: skip
 
 

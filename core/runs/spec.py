@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..api import Task
+from ..api import LossOn, Task
 
 RunKind = Literal["train", "evaluate", "merge", "push", "pull"]
 State = Literal["queued", "starting", "running", "stopping", "stopped", "succeeded", "failed", "lost"]
@@ -96,7 +96,7 @@ class EvaluateRequest(msgspec.Struct, frozen=True, kw_only=True):
     objective: str = ""
     max_length: int = 1024
     batch_size: int = 8
-    completion_only_loss: bool = True
+    loss_on: LossOn = "assistant"
     system_prompt: str = ""
     gpus: str = "auto"
 

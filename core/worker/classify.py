@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
+from ..api import Rendered
 from .batches import Batch, collate
 from .forward import class_logits
 from .precision import Precision
@@ -73,7 +74,8 @@ def predict(
     training = model.training
     model.eval()
     device = next(model.parameters()).device
-    (batch,) = collate([cut(renderer.encode_sequence(text), max_length)], packed=False, pad_id=0, device=device)
+    (encoded,) = renderer.encode([Rendered(((text, False),), "sequence")])
+    (batch,) = collate([cut(encoded, max_length)], packed=False, pad_id=0, device=device)
     with precision.autocast():
         chances = class_logits(model, batch)[0].softmax(-1).tolist()
     model.train(training)

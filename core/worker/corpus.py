@@ -14,7 +14,7 @@ from ..data.shaping import examples as read_examples
 from ..runs.spec import TrainRequest
 from ..training import TrainingOptions
 from .batches import loss_tokens
-from .encoding import EncodedSet, encode_examples
+from .encoding import EncodedSet, EncodingOptions, encode_examples
 from .rendering import ChatRenderer
 
 
@@ -87,9 +87,8 @@ def split(examples: list[Example], share: float, seed: int) -> tuple[list[Exampl
 
 def _encode(examples: list[Example], renderer: Renderer, objective: Objective, options: TrainingOptions, labels: list[str]) -> EncodedSet:
     return encode_examples(
-        examples, renderer, objective, max_length=options.max_length,
-        completion_only=options.completion_only_loss, system_prompt=options.system_prompt, labels=labels,
-    )  # fmt: skip
+        examples, renderer, objective, EncodingOptions(options.max_length, options.loss_on, options.system_prompt, tuple(labels))
+    )
 
 
 def _complaints(encoded: EncodedSet, what: str, max_length: int) -> list[str]:

@@ -1,12 +1,48 @@
-"""From examples to what training sees: rendered, tokenised, cut to length."""
+"""From examples to what training sees: rendered, tokenised, cut to length; in a stream, many at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
-from ..api import DataError, Encoded, Example, Objective, Renderer, Turn
+from ..api import DataError, Encoded, Example, LossOn, Objective, Rendered, Renderer, Turn
 from ..data.labels import unknown_label
+
+_AT_ONCE = 256
+"""Examples tokenised together: enough to keep the tokenizer's threads busy, few enough to hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingOptions:
+    """What decides, besides tokenizer and objective, which tokens an example becomes.
+
+    Attributes:
+        max_length: tokens; longer conversations lose their end, longer texts become several entries.
+        loss_on: see `LossOn`.
+        system_prompt: put before conversations that have no system message.
+        labels: names of the classes, in order, where examples have labels.
+    """
+
+    max_length: int
+    loss_on: LossOn = "assistant"
+    system_prompt: str = ""
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """What one example became.
+
+    Attributes:
+        parts: entries to train on, each with a token that is predicted; none where nothing is left to learn.
+        length: its tokens before it was cut or divided.
+        truncated: it lost its end to ``max_length`` (running text is divided, not cut).
+    """
+
+    parts: list[Encoded]
+    length: int
+    truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,62 +65,64 @@ class EncodedSet:
         return iter(self.encoded)
 
 
-def encode_examples(
-    examples: Iterable[Example],
-    renderer: Renderer,
-    objective: Objective,
-    max_length: int,
-    *,
-    completion_only: bool,
-    system_prompt: str = "",
-    labels: Sequence[str] = (),
-) -> EncodedSet:
-    """Encode examples as training sees them, before packing.
-
-    Args:
-        max_length: tokens; longer conversations lose their end, longer texts become several entries.
-        completion_only: loss on answers only, where the objective has answers.
-        system_prompt: put before conversations that have no system message.
-        labels: names of the classes, in order, where examples have labels.
+def encode_examples(examples: Iterable[Example], renderer: Renderer, objective: Objective, options: EncodingOptions) -> EncodedSet:
+    """Encode examples as training sees them, before packing, all in memory.
 
     Raises:
         DataError: an example cannot be rendered or has an unknown label (its file and line are named), or nothing is left to learn from.
     """
-    numbers = {name: number for number, name in enumerate(labels)}
     encoded: list[Encoded] = []
     truncated = dropped = 0
-    for example in examples:
-        whole = encode_whole(example, renderer, objective, completion_only=completion_only, system_prompt=system_prompt)
-        if example.label is not None:
-            if example.label not in numbers:
-                raise unknown_label(example, labels)
-            whole = replace(whole, label=numbers[example.label])
-        runs_on = bool(example.text) and example.label is None
-        parts = list(divide(whole, max_length)) if runs_on else [cut(whole, max_length)]
-        truncated += not runs_on and len(whole.input_ids) > max_length
-        kept = [part for part in parts if learns(part)]
-        dropped += not kept
-        encoded += kept
+    for each in encode_stream(examples, renderer, objective, options):
+        encoded += each.parts
+        truncated += each.truncated
+        dropped += not each.parts
     if not encoded:
-        raise DataError(
-            f"none of the {dropped} examples has a token left to learn from within max_length {max_length}",
-            "raise max_length" if dropped else "give at least one example",
-        )
+        raise nothing_left(dropped, options.max_length)
     return EncodedSet(encoded, truncated, dropped)
 
 
-def encode_whole(example: Example, renderer: Renderer, objective: Objective, *, completion_only: bool, system_prompt: str = "") -> Encoded:
-    """Encode one example at full length.
+def nothing_left(dropped: int, max_length: int) -> DataError:
+    """What to say where no example has a token left to learn from."""
+    return DataError(
+        f"none of the {dropped} examples has a token left to learn from within max_length {max_length}",
+        "raise max_length" if dropped else "give at least one example",
+    )
+
+
+def encode_stream(
+    examples: Iterable[Example], renderer: Renderer, objective: Objective, options: EncodingOptions
+) -> Iterator[EncodedExample]:
+    """What each example becomes, in order; only a few of them are in memory at a time.
 
     Raises:
-        DataError: it cannot be rendered; the message starts with its source.
+        DataError: an example cannot be rendered or has an unknown label (its file and line are named).
     """
-    if system_prompt and example.turns and example.turns[0].role != "system":
-        example = replace(example, turns=(Turn("system", system_prompt), *example.turns))
+    remaining = iter(examples)
+    while chunk := list(islice(remaining, _AT_ONCE)):
+        rendered = [_render(example, renderer, objective, options) for example in chunk]
+        for example, whole in zip(chunk, renderer.encode(rendered)):
+            yield _fitted(example, whole, options)
+
+
+def _render(example: Example, renderer: Renderer, objective: Objective, options: EncodingOptions) -> Rendered:
+    if options.system_prompt and example.turns and example.turns[0].role != "system":
+        example = replace(example, turns=(Turn("system", options.system_prompt), *example.turns))
     try:
-        return objective.encode(example, renderer, completion_only=completion_only)
+        return objective.render(example, renderer, options.loss_on)
     except DataError as problem:
         raise DataError(f"{example.source}: {problem.message}", problem.hint) from problem
+
+
+def _fitted(example: Example, whole: Encoded, options: EncodingOptions) -> EncodedExample:
+    """Cut to length, its class numbered."""
+    if example.label is not None:
+        if example.label not in options.labels:
+            raise unknown_label(example, options.labels)
+        whole = replace(whole, label=options.labels.index(example.label))
+    length, runs_on = len(whole.input_ids), bool(example.text) and example.label is None
+    parts = list(divide(whole, options.max_length)) if runs_on else [cut(whole, options.max_length)]
+    return EncodedExample([part for part in parts if learns(part)], length, not runs_on and length > options.max_length)
 
 
 def cut(whole: Encoded, max_length: int) -> Encoded:

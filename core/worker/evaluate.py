@@ -24,7 +24,7 @@ from ..planner.reading import read_model
 from ..runs.job import Job, Stopped, run_job
 from ..runs.spec import EvaluateRequest
 from .batches import Batch, collate
-from .encoding import encode_examples
+from .encoding import EncodingOptions, encode_examples
 from .engine import Engine
 from .forward import takes_positions_to_keep
 from .rendering import ChatRenderer
@@ -131,9 +131,7 @@ def _encode(engine: Engine, request: EvaluateRequest) -> list[Encoded]:
         dataset.examples,
         ChatRenderer(engine.tokenizer),
         registry.load("objectives", dataset.objective),
-        max_length=_max_length(engine, request),
-        completion_only=request.completion_only_loss,
-        system_prompt=request.system_prompt,
+        EncodingOptions(_max_length(engine, request), request.loss_on, request.system_prompt),
     ).encoded
 
 

@@ -11,7 +11,7 @@ import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from ..api import Turn
+from ..api import Rendered, Turn
 from ..errors import UsageError
 from ..inference import Generation
 from .engine import Engine
@@ -52,7 +52,7 @@ def end_tokens(tokenizer: Any, model: Any) -> list[int]:
         value = getattr(source, "eos_token_id", None)
         ends.update(value if isinstance(value, (list, tuple)) else [value])
     renderer = ChatRenderer(tokenizer)
-    encoded = renderer.encode_pieces(list(renderer.conversation([Turn("user", "a"), Turn("assistant", "b")])))
+    (encoded,) = renderer.encode([Rendered(tuple(renderer.conversation([Turn("user", "a"), Turn("assistant", "b")])))])
     special = set(tokenizer.all_special_ids) | {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
     ends.update(label for label in encoded.labels if label in special)
     return sorted(ends - {None, tokenizer.bos_token_id if tokenizer.bos_token_id != tokenizer.eos_token_id else None})

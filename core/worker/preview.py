@@ -17,7 +17,7 @@ from ..data.shaping import examples
 from ..options import parse
 from ..planner.reading import read_model
 from ..training import TrainingOptions, within_context
-from .encoding import EncodedSet, encode_examples
+from .encoding import EncodedSet, EncodingOptions, encode_examples
 from .loading import load_tokenizer
 from .rendering import ChatRenderer
 
@@ -38,7 +38,7 @@ def preview(
     """The first ``n`` rows as training would see them, unpacked.
 
     Args:
-        settings: training options by name; ``max_length``, ``completion_only_loss`` and ``system_prompt`` matter here.
+        settings: training options by name; ``max_length``, ``loss_on`` and ``system_prompt`` matter here.
 
     Returns:
         ``{"text", "input_ids", "labels", "tokens"}`` each: ``labels`` as in `Encoded`, ``tokens`` what each token adds to
@@ -113,9 +113,7 @@ def _encode(
         dataset,
         ChatRenderer(tokenizer),
         registry.load("objectives", dataset.objective),
-        max_length=options.max_length,
-        completion_only=options.completion_only_loss,
-        system_prompt=options.system_prompt,
+        EncodingOptions(options.max_length, options.loss_on, options.system_prompt),
     )
     return encoded, options
 

@@ -118,7 +118,7 @@ class Operations:
 
         if (prompt is None) == (messages is None):
             raise UsageError("generate takes either a prompt or messages")
-        turns = [Turn(**message) for message in messages] if messages is not None else [Turn("user", prompt or "")]
+        turns = [Turn(message["role"], message["content"]) for message in messages or [{"role": "user", "content": prompt or ""}]]
         ids = prompt_ids(self.engine.tokenizer, prompt if raw else None, turns)
         options = msgspec.convert(sampling, Sampling)
         answer = generate(self.engine, ids, adapter, options, on_text=lambda text: emit({"text": text}), stop=stop)

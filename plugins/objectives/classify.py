@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...core.api import Encoded, Example, Objective, Renderer
+from ...core.api import Example, LossOn, Objective, Rendered, Renderer
 
 
 class Classify(Objective):
@@ -16,5 +16,5 @@ class Classify(Objective):
     def accepts(self, example: Example) -> bool:
         return example.label is not None
 
-    def encode(self, example: Example, renderer: Renderer, *, completion_only: bool) -> Encoded:
-        return renderer.encode_sequence(example.text)
+    def render(self, example: Example, renderer: Renderer, loss_on: LossOn) -> Rendered:
+        return Rendered(((example.text, False),), "sequence")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ...core.api import Encoded, Example, Objective, Renderer
+from ...core.api import Example, LossOn, Objective, Rendered, Renderer
 
 
 class SupervisedFineTuning(Objective):
-    """Loss on the assistant's turns, or on every token of the conversation when not ``completion_only``."""
+    """Loss on the assistant's turns, calls of tools included; on the last of them only; or on the whole conversation."""
 
     name = "sft"
     title = "Instruction tuning"
@@ -15,6 +15,7 @@ class SupervisedFineTuning(Objective):
     def accepts(self, example: Example) -> bool:
         return any(turn.role == "assistant" for turn in example.turns)
 
-    def encode(self, example: Example, renderer: Renderer, *, completion_only: bool) -> Encoded:
-        pieces = list(renderer.conversation(example.turns)) if completion_only else [(renderer.whole(example.turns), True)]
-        return renderer.encode_pieces(pieces)
+    def render(self, example: Example, renderer: Renderer, loss_on: LossOn) -> Rendered:
+        if loss_on == "all":
+            return Rendered(((renderer.whole(example.turns, example.tools), True),))
+        return Rendered(tuple(renderer.conversation(example.turns, example.tools, last_only=loss_on == "last")))

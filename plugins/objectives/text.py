@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...core.api import Encoded, Example, Objective, Renderer
+from ...core.api import Example, LossOn, Objective, Rendered, Renderer
 
 
 class PlainText(Objective):
@@ -15,7 +15,7 @@ class PlainText(Objective):
     def accepts(self, example: Example) -> bool:
         return bool(example.text or example.turns)
 
-    def encode(self, example: Example, renderer: Renderer, *, completion_only: bool) -> Encoded:
+    def render(self, example: Example, renderer: Renderer, loss_on: LossOn) -> Rendered:
         if example.turns:
-            return renderer.encode_pieces([(renderer.whole(example.turns), True)])
-        return renderer.encode_text(example.text)
+            return Rendered(((renderer.whole(example.turns, example.tools), True),))
+        return Rendered(((example.text, True),), "running")

@@ -125,7 +125,7 @@ def request(base: Path, data: Path, adapters: Sequence[Path], **more: Any) -> Ev
 def test_the_job_evaluates_base_and_adapters_on_one_loaded_base(tmp_path: Path) -> None:
     from finetui.core import registry
     from finetui.core.data.shaping import examples
-    from finetui.core.worker.encoding import encode_examples
+    from finetui.core.worker.encoding import EncodingOptions, encode_examples
     from finetui.core.worker.loading import load_tokenizer
     from finetui.core.worker.rendering import ChatRenderer
 
@@ -138,7 +138,7 @@ def test_the_job_evaluates_base_and_adapters_on_one_loaded_base(tmp_path: Path) 
     rows = succeed("evaluate", request(base, data, [a, b, full], batch_size=3))["rows"]
 
     renderer = ChatRenderer(load_tokenizer(base))
-    encoded = encode_examples(examples([data]), renderer, registry.load("objectives", "sft"), max_length=1024, completion_only=True).encoded
+    encoded = encode_examples(examples([data]), renderer, registry.load("objectives", "sft"), EncodingOptions(1024)).encoded
     assert [row["adapter"] for row in rows] == [None, str(a), str(b), str(full)]
     assert [row["name"] for row in rows] == ["base", "a", "b", "full"]
     for row, (model, adapter) in zip(rows, ((base, None), (base, a), (base, b), (full, None))):

@@ -11,7 +11,7 @@ import pytest
 from finetui.core import registry
 from finetui.core.data.shaping import examples
 from finetui.core.errors import DataError, NotFound, UsageError
-from finetui.core.worker.encoding import encode_examples
+from finetui.core.worker.encoding import EncodingOptions, encode_examples
 from finetui.core.worker.loading import load_tokenizer
 from finetui.core.worker.preview import lengths, preview
 from finetui.core.worker.rendering import ChatRenderer
@@ -42,7 +42,7 @@ def test_preview_is_what_training_sees(model: str, alpaca: str) -> None:
     rows = preview(model, [alpaca], n=2)
     tokenizer = load_tokenizer(model)
     objective = registry.load("objectives", "sft")
-    trained = encode_examples(examples([alpaca]), ChatRenderer(tokenizer), objective, max_length=1024, completion_only=True)
+    trained = encode_examples(examples([alpaca]), ChatRenderer(tokenizer), objective, EncodingOptions(1024))
     assert [(row["input_ids"], row["labels"], row["text"]) for row in rows] == [
         (e.input_ids, e.labels, e.text) for e in trained.encoded[:2]
     ]
@@ -55,7 +55,7 @@ def test_preview_is_what_training_sees(model: str, alpaca: str) -> None:
 
 
 def test_preview_follows_the_training_options(model: str, alpaca: str) -> None:
-    (row,) = preview(model, [alpaca], settings={"completion_only_loss": False, "system_prompt": "Be odd.", "max_length": 9})
+    (row,) = preview(model, [alpaca], settings={"loss_on": "all", "system_prompt": "Be odd.", "max_length": 9})
     assert row["labels"] == row["input_ids"]
     assert len(row["input_ids"]) == 9
     assert row["text"].startswith("<|im_start|>system\nBe odd.")

@@ -80,7 +80,7 @@ def test_training_options_are_spelt_as_in_the_field() -> None:
     ours = {
         "max_length",
         "packing",
-        "completion_only_loss",
+        "loss_on",
         "early_stopping_patience",
         "sample_prompts",
         "sample_max_new_tokens",

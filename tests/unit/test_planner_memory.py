@@ -152,7 +152,7 @@ def test_guessed_lengths_are_rather_too_many() -> None:
     lengths, losses = guess_lengths([chat, Example(text="你好，世界")])
     assert lengths[0] > losses[0] > 5
     assert lengths[1] == losses[1] >= 5
-    assert guess_lengths([chat], completion_only=False) == ([lengths[0]], [lengths[0]])
+    assert guess_lengths([chat], loss_on="all") == ([lengths[0]], [lengths[0]])
 
 
 def test_human_bytes() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from finetui.core import registry
-from finetui.core.api import CorruptFile, DataError, Encoded, Example, Refused, Turn, UnsafeFile
+from finetui.core.api import CorruptFile, DataError, Encoded, Example, LossOn, Refused, Rendered, Turn, UnsafeFile
 from finetui.core.data.shaping import examples
-from finetui.core.worker.encoding import encode_examples
+from finetui.core.worker.encoding import EncodingOptions, encode_examples
 from finetui.core.worker.rendering import ChatRenderer
 from support import chats
 from support.chats import chat_tokenizer
@@ -53,8 +53,16 @@ def renderer(style: str, kind: str = "bytes") -> ChatRenderer:
     return ChatRenderer(chat_tokenizer(STYLES[style], kind=kind))
 
 
+def encode_pieces(made: ChatRenderer, pieces: list[tuple[str, bool]], form: Any = "chat") -> Encoded:
+    return made.encode([Rendered(tuple(pieces), form)])[0]
+
+
+def encode_text(made: ChatRenderer, text: str) -> Encoded:
+    return encode_pieces(made, [(text, True)], "running")
+
+
 def encode(made: ChatRenderer, turns: tuple[Turn, ...]) -> Encoded:
-    return made.encode_pieces(list(made.conversation(turns)))
+    return encode_pieces(made, list(made.conversation(turns)))
 
 
 def messages(turns: tuple[Turn, ...]) -> list[dict[str, str]]:
@@ -187,7 +195,7 @@ def test_random_texts_of_many_scripts(kind: str) -> None:
 
 def test_a_token_across_prompt_and_answer_carries_no_loss() -> None:
     made = renderer("none")
-    encoded = made.encode_pieces([("healthy\n", False), ("\nGive three", True)])
+    encoded = encode_pieces(made, [("healthy\n", False), ("\nGive three", True)])
     assert encoded.input_ids == made.tokenizer("healthy\n\nGive three")["input_ids"]
     across = made.tokenizer("\n\n")["input_ids"]
     assert len(across) == 1
@@ -198,36 +206,44 @@ def test_a_token_across_prompt_and_answer_carries_no_loss() -> None:
 def test_running_text_carries_loss_everywhere() -> None:
     for kind in KINDS:
         made = renderer("none", kind)
-        encoded = made.encode_text("细胞理论。 The fox")
+        encoded = encode_text(made, "细胞理论。 The fox")
         assert encoded.labels == encoded.input_ids
         assert encoded.input_ids == [*made.tokenizer("细胞理论。 The fox")["input_ids"], made.tokenizer.eos_token_id]
-        assert made.encode_text("The fox</s>").input_ids[-2:].count(made.tokenizer.eos_token_id) == 1
+        assert encode_text(made, "The fox</s>").input_ids[-2:].count(made.tokenizer.eos_token_id) == 1
     endless = chat_tokenizer(None, eos=None)
-    assert ChatRenderer(endless).encode_text("fox").input_ids == endless("fox")["input_ids"]
+    assert encode_text(ChatRenderer(endless), "fox").input_ids == endless("fox")["input_ids"]
 
 
-def sft(made: ChatRenderer, *turns: tuple[Turn, ...], max_length: int = 512, completion_only: bool = True, system_prompt: str = "") -> Any:
+def sft(made: ChatRenderer, *turns: tuple[Turn, ...], max_length: int = 512, loss_on: LossOn = "assistant", system_prompt: str = "") -> Any:
     rows = [Example(turns=each, source=f"a.jsonl:{n}") for n, each in enumerate(turns, start=1)]
     objective = registry.load("objectives", "sft")
-    return encode_examples(rows, made, objective, max_length, completion_only=completion_only, system_prompt=system_prompt)
+    return encode_examples(rows, made, objective, EncodingOptions(max_length, loss_on, system_prompt))
 
 
 def test_templates_that_refuse_name_the_row_and_the_reason() -> None:
+    made = renderer("inst")
+    with pytest.raises(DataError, match=r"a\.jsonl:2: .*roles must alternate") as caught:
+        sft(made, SHORT, (SHORT[0], *SHORT))
+    assert caught.value.hint
+
+
+def test_system_message_of_a_template_without_one_goes_before_the_first_question() -> None:
     made = ChatRenderer(chat_tokenizer(chats.NO_SYSTEM))
     assert len(sft(made, SHORT)) == 1
-    with pytest.raises(DataError, match=r"a\.jsonl:2: .*System role not supported") as caught:
-        sft(made, SHORT, LONG)
-    assert caught.value.hint
-    with pytest.raises(DataError, match=r"a\.jsonl:1: .*roles must alternate"):
-        sft(renderer("inst"), (SHORT[0], *SHORT))
+    assert not made.notes
+    (encoded,) = sft(made, LONG)
+    assert encoded.text.startswith("<|im_start|>user\nAnswer in 中文 or English.\n\n细胞理论是什么？<|im_end|>\n")
+    assert answers(made.tokenizer, encoded) == [turn.content + ENDS["chatml"] for turn in LONG if turn.role == "assistant"]
+    assert encoded.input_ids[: len(made.generation_prompt(LONG[:2]))] == made.generation_prompt(LONG[:2])
+    assert len(made.notes) == 1
 
 
 def test_template_that_hides_answers_is_refused_unless_all_is_learned() -> None:
     made = ChatRenderer(chat_tokenizer(chats.LAST_TWO))
-    with pytest.raises(DataError, match=r"a\.jsonl:1: .* does not tell where the answer of turn 3 is") as caught:
+    with pytest.raises(DataError, match=r"a\.jsonl:1: .* does not tell where answer 1 of the conversation is") as caught:
         sft(made, LONG)
-    assert "completion_only_loss=false" in caught.value.hint
-    (encoded,) = sft(made, LONG, completion_only=False)
+    assert "loss_on=all" in caught.value.hint
+    (encoded,) = sft(made, LONG, loss_on="all")
     assert encoded.labels == encoded.input_ids
 
 
@@ -277,15 +293,15 @@ def test_long_conversations_are_cut_and_hopeless_ones_dropped() -> None:
 def test_long_texts_are_divided_without_loss() -> None:
     made = renderer("none")
     text = "The quick brown fox jumps over the lazy dog. " * 40
-    result = encode_examples([Example(text=text)], made, registry.load("objectives", "text"), 64, completion_only=True)
+    result = encode_examples([Example(text=text)], made, registry.load("objectives", "text"), EncodingOptions(64))
     assert [len(part.input_ids) for part in result][:-1] == [64] * (len(result) - 1)
-    assert [token for part in result for token in part.input_ids] == made.encode_text(text).input_ids
+    assert [token for part in result for token in part.input_ids] == encode_text(made, text).input_ids
     assert (result.truncated, result.dropped) == (0, 0)
 
 
 def test_text_objective_learns_conversations_as_a_whole() -> None:
     made = renderer("headers")
-    result = encode_examples([Example(turns=SHORT)], made, registry.load("objectives", "text"), 64, completion_only=True)
+    result = encode_examples([Example(turns=SHORT)], made, registry.load("objectives", "text"), EncodingOptions(64))
     assert result.encoded[0].labels == encode(made, SHORT).input_ids
 
 

@@ -35,7 +35,7 @@ def test_how_rows_are_read_does_not_depend_on_the_adapters(home: Home) -> None:
     """The figures of two evaluations can be compared, and are those of what ``data preview`` shows."""
     for adapters in ((), ("short",), ("short", "long"), ("foreign",)):
         plain = request(home, *adapters)
-        assert (plain.max_length, plain.system_prompt, plain.completion_only_loss, plain.objective) == (1024, "", True, "")
+        assert (plain.max_length, plain.system_prompt, plain.loss_on, plain.objective) == (1024, "", "assistant", "")
 
 
 def test_what_the_user_says_counts(home: Home) -> None:
