@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "methods": ("methods:methods", "Fine-tuning methods and their options."),
     "plan": ("plan:plan", "Peak memory by part, before anything starts."),
     "train": ("train:train", "Fine-tune a model."),
+    "compare": ("compare:compare", "Train several methods alike and put them into one table."),
     "runs": ("runs:runs", "List, watch, stop and resume runs."),
     "eval": ("evaluate:evaluate", "Loss and perplexity of a base and its adapters."),
     "chat": ("chat:chat", "Talk to a model and swap adapters while talking."),

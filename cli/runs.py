@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import click
 import tomli_w
 
+from ..core.compare.past import runs_table
+from ..core.compare.table import table_of
 from ..core.errors import UsageError
 from ..core.runs import control
 from ..core.runs.follow import Follower
@@ -16,6 +19,7 @@ from ..core.runs.launch import resume as resume_run
 from ..core.runs.spec import JOB_MODULES, State
 from ..core.runs.store import Run
 from .command import App, group, subcommand
+from .comparison import print_comparison, save
 from .confirm import confirmed
 from .output import details, narrate, plain, table, write_json
 from .watch import outcome, watch
@@ -40,10 +44,20 @@ def list_runs(app: App, kind: str | None, state: str | None) -> None:
     rows = [row for row in rows if not state or row["state"] == state]
     if app.json:
         return write_json(rows)
-    for row in rows:
+    for row in (rows := _families(rows)):
         row["progress"] = f"{row['steps']}/{row['total_steps']}" if row.get("total_steps") else ""
         row["created"] = row["created"][:16].replace("T", " ")
     table(rows, _COLUMNS, empty="no runs yet: finetui train --help, or finetui demo")
+
+
+def _families(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Runs that another run started stand below it, indented, in the order they were started."""
+    listed = {row["run"] for row in rows}
+    children: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["parent"] in listed:
+            children.setdefault(row["parent"], []).insert(0, {**row, "name": f"  {row['name']}"})
+    return [one for row in rows if row["parent"] not in listed for one in (row, *children.get(row["run"], []))]
 
 
 @subcommand(runs, "show")
@@ -54,9 +68,13 @@ def show(app: App, run: str, toml: bool) -> None:
     found = app.runs.get(run)
     if toml:
         return click.echo(reproduction(found), nl=False)
+    summary = found.summary()
     if app.json:
-        return write_json(found.summary())
-    details(found.summary())
+        return write_json(summary)
+    if found.spec.kind != "compare":
+        return details(summary)
+    details({**summary, "result": None})
+    print_comparison(table_of(app.runs, found))
 
 
 def reproduction(run: Run) -> str:
@@ -157,6 +175,18 @@ def resume(app: App, run: str, following: bool | None) -> None:
         watch(app, found)
         return outcome(app, found)
     _say_state(app, found)
+
+
+@subcommand(runs, "compare")
+@click.argument("names", nargs=-1, required=True, metavar="RUN...")
+@click.option("--export", "target", type=click.Path(path_type=Path), default=None, help="Write the table to a .md, .csv or .json file.")
+def compare(app: App, names: tuple[str, ...], target: Path | None) -> None:
+    """One comparison, or several training runs, in one table, with the options that differ."""
+    table = runs_table(app.runs, [app.runs.get(name) for name in names])
+    save(table, target)
+    if app.json:
+        return write_json(table)
+    print_comparison(table)
 
 
 @subcommand(runs, "remove")

@@ -30,7 +30,7 @@ from ..planner.tasks import choose_task, for_task
 from ..planner.workload import guess_lengths
 from ..training import TrainingOptions
 from .launch import launch
-from .spec import EvaluateRequest, HubRequest, MergeRequest, RunKind, TrainRequest
+from .spec import EvaluateRequest, MergeRequest, RunKind, TrainRequest
 from .store import Run, RunStore
 
 QUICK_ROWS = 20_000
@@ -303,8 +303,12 @@ def merge_request(
     )  # fmt: skip
 
 
-def start(home: Home, kind: RunKind, name: str, request: TrainRequest | EvaluateRequest | MergeRequest | HubRequest) -> Run:
-    """Create a run's directory and start it, detached; returns as soon as its supervisor is ready."""
-    run = RunStore(home).create(kind, name, msgspec.to_builtins(request))
+def start(home: Home, kind: RunKind, name: str, request: msgspec.Struct) -> Run:
+    """Create a run's directory and start it, detached; returns as soon as its supervisor is ready.
+
+    Args:
+        request: the request struct of the kind.
+    """
+    run = RunStore(home).create(kind, name, request)
     launch(run)
     return run

@@ -24,7 +24,7 @@ import msgspec
 
 from ..api import LossOn, Task
 
-RunKind = Literal["train", "evaluate", "merge", "push", "pull"]
+RunKind = Literal["train", "evaluate", "compare", "merge", "push", "pull"]
 State = Literal["queued", "starting", "running", "stopping", "stopped", "succeeded", "failed", "lost"]
 
 ACTIVE: frozenset[str] = frozenset({"queued", "starting", "running", "stopping"})
@@ -33,11 +33,15 @@ ACTIVE: frozenset[str] = frozenset({"queued", "starting", "running", "stopping"}
 JOB_MODULES: dict[str, str] = {
     "train": "finetui.core.worker.train",
     "evaluate": "finetui.core.worker.evaluate",
+    "compare": "finetui.core.compare.job",
     "merge": "finetui.core.worker.merge",
     "push": "finetui.hub.jobs",
     "pull": "finetui.hub.jobs",
 }
 """Run kind → module that the supervisor starts as ``python -m MODULE RUN_DIR``."""
+
+LEADERS: frozenset[str] = frozenset({"compare"})
+"""Kinds whose job computes nothing itself but starts other runs: it leases no device and hides none from them."""
 
 
 class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +63,7 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
         gpus: ``auto``, ``none``, or indices/UUIDs joined by commas.
         options: every training and method option as it takes effect, for the record.
         planned_memory_bytes: the planner's peak, for the record.
+        split_seed: of the evaluation split, where runs with several seeds are to keep the same rows; none: ``seed``.
     """
 
     model: str
@@ -82,15 +87,22 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
     gpus: str = "auto"
     executor: str = "local"
     planned_memory_bytes: int = 0
+    split_seed: int | None = None
 
 
 class EvaluateRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Evaluate a base and any number of adapters on the same rows."""
+    """Evaluate a base and any number of adapters on the same rows.
+
+    Attributes:
+        adapters: ``{"name", "path"}`` each.
+        held_out: above 0: only the share of the rows that training with this split and ``split_seed`` keeps for evaluation.
+        speed_tokens: above 0: also measure how fast each generates, over so many tokens a prompt.
+        keep_going: an adapter that cannot be evaluated becomes a row with its ``error``.
+    """
 
     model: str
     model_path: str
     adapters: list[dict[str, str]] = []
-    """``{"name", "path"}`` each."""
     data: list[str]
     columns: dict[str, str] = {}
     objective: str = ""
@@ -98,7 +110,46 @@ class EvaluateRequest(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int = 8
     loss_on: LossOn = "assistant"
     system_prompt: str = ""
+    held_out: float = 0.0
+    split_seed: int = 0
+    speed_tokens: int = 0
+    keep_going: bool = False
     gpus: str = "auto"
+
+
+class CompareEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One training of a comparison: a method with one seed.
+
+    Attributes:
+        label: of the table's row; entries that differ only in their seed share it.
+        name: of the run and of its result.
+        request: a `TrainRequest` as a dict; empty where the method was refused beforehand.
+        error: why it was, as `FineTUIError.to_dict` has it.
+    """
+
+    method: str
+    label: str
+    seed: int
+    name: str
+    request: dict[str, Any] = {}
+    error: dict[str, str] | None = None
+
+
+class CompareRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Train several methods on the same data, evaluate them on the same rows and put them into one table.
+
+    Attributes:
+        evaluation: an `EvaluateRequest` as a dict, its adapters still missing.
+        devices: what ``--gpus`` said; the runs lease them, not the comparison.
+    """
+
+    model: str
+    model_path: str
+    data: list[str]
+    task: str = "causal-lm"
+    entries: list[CompareEntry]
+    evaluation: dict[str, Any]
+    devices: str = "auto"
 
 
 class MergeRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +191,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
         request: one of the request structs above, as a dict (`TrainRequest` for kind ``train``, …).
         created: seconds since the epoch.
         module: job module of this run; empty: that of its kind (`JOB_MODULES`).
+        parent: the run that started this one; empty: a person did.
     """
 
     run: str
@@ -150,6 +202,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     version: str
     module: str = ""
+    parent: str = ""
 
 
 class ProcessIdentity(msgspec.Struct, frozen=True):
@@ -184,7 +237,7 @@ class Event(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     Kinds used: ``prepared`` (trainable_parameters, total_parameters, total_steps, train_examples, eval_examples, device,
     precision), ``resumed`` (step), ``checkpoint`` (step, path, best), ``evaluation`` (step, loss), ``sample`` (step,
-    prompt, text), ``early_stop``, ``warning``, ``progress`` (done, total, unit), ``saved`` (path).
+    prompt, text), ``early_stop``, ``warning``, ``progress`` (done, total, unit), ``saved`` (path), ``child`` (run, name, state).
     """
 
     seq: int

@@ -68,19 +68,20 @@ class RunStore:
     def __init__(self, home: Home) -> None:
         self.home = home
 
-    def create(self, kind: RunKind, name: str, request: msgspec.Struct | dict[str, Any], *, module: str = "") -> Run:
+    def create(self, kind: RunKind, name: str, request: msgspec.Struct | dict[str, Any], *, module: str = "", parent: str = "") -> Run:
         """Write a new run's directory, whole or not at all; it is ``queued`` until it is launched.
 
         Args:
             name: for people; need not be unique.
             request: the request struct of the kind.
             module: job module; empty: that of the kind.
+            parent: id of the run that starts this one.
 
         Raises:
             DiskError: it could not be written; nothing half-written stays.
         """
         spec = RunSpec(
-            run=new_ulid(), kind=kind, name=name, request=msgspec.to_builtins(request), module=module,
+            run=new_ulid(), kind=kind, name=name, request=msgspec.to_builtins(request), module=module, parent=parent,
             created=datetime.now(UTC).timestamp(), host=host_name(), version=__version__,
         )  # fmt: skip
         state = RunState(history=[{"state": "queued", "time": spec.created, "reason": ""}])
@@ -122,6 +123,10 @@ class RunStore:
                     with contextlib.suppress(OSError, errors.CorruptFile):
                         runs.append(Run(folder, records.read_spec(folder)))
         return [run for run in runs if not kind or run.spec.kind == kind]
+
+    def children(self, run: Run) -> list[Run]:
+        """The runs that ``run`` started, oldest first."""
+        return [child for child in reversed(self.list()) if child.spec.parent == run.id]
 
     def remove(self, run: Run) -> None:
         """Delete a run's directory, checkpoints included; what it published stays.

@@ -22,6 +22,7 @@ def summarise(spec: RunSpec, state: RunState, events: Sequence[Event], last: Map
         "run": spec.run,
         "kind": spec.kind,
         "name": spec.name,
+        "parent": spec.parent or None,
         "state": state.state,
         "reason": state.reason,
         **_asked(spec.request),

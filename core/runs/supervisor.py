@@ -22,7 +22,7 @@ from ..environment import COMPUTE_ENVIRONMENT
 from . import identity, records, reserve, verdict
 from .failure import describe_error
 from .ladder import Ladder
-from .spec import ACTIVE, JOB_MODULES, RunSpec, RunState, State, host_name
+from .spec import ACTIVE, JOB_MODULES, LEADERS, RunSpec, RunState, State, host_name
 
 if TYPE_CHECKING:
     import subprocess
@@ -119,8 +119,9 @@ class Supervisor:
         if self.lease is None or records.is_requested(self.folder, records.STOP):
             return False
         command = [sys.executable, "-P", "-m", self.spec.module or JOB_MODULES[self.spec.kind], str(self.folder)]
-        environment = {**COMPUTE_ENVIRONMENT, **os.environ}
-        environment |= {identity.TAG: self.spec.run, "CUDA_VISIBLE_DEVICES": self.lease.visible_devices}
+        environment = {**COMPUTE_ENVIRONMENT, **os.environ, identity.TAG: self.spec.run}
+        if self.spec.kind not in LEADERS:
+            environment["CUDA_VISIBLE_DEVICES"] = self.lease.visible_devices
         try:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, env=environment, pass_fds=self.lease.descriptors, start_new_session=True

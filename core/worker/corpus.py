@@ -55,7 +55,8 @@ def load_corpus(request: TrainRequest, options: TrainingOptions, tokenizer: Any)
     if request.eval_data:
         evaluation = list(read_examples(request.eval_data, request.columns, dataset.objective, task=request.task))
     else:
-        train, evaluation = split(train, request.eval_split, request.seed)
+        seed = request.seed if request.split_seed is None else request.split_seed
+        train, evaluation = split(train, request.eval_split, seed)
     objective = registry.load("objectives", dataset.objective)
     encoded = _encode(train, renderer, objective, options, labels)
     held_out = _encode(evaluation, renderer, objective, options, labels) if evaluation else EncodedSet([], 0, 0)

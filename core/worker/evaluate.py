@@ -6,8 +6,10 @@ carry loss: nothing is packed, padding is on the right and masked, weights keep 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +19,20 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from .. import registry
-from ..api import DataError, Encoded
+from ..api import DataError, Encoded, NotFound
 from ..catalog.manifest import read_manifest
 from ..data.shaping import examples
 from ..planner.reading import read_model
+from ..runs.failure import describe_error
 from ..runs.job import Job, Stopped, run_job
 from ..runs.spec import EvaluateRequest
 from .batches import Batch, collate
+from .corpus import split
 from .encoding import EncodingOptions, encode_examples
 from .engine import Engine
 from .forward import takes_positions_to_keep
 from .rendering import ChatRenderer
+from .speed import Speed, measure, on_one_scale, prompts_of
 
 _LOGITS_BYTES = 1 << 29
 """Batches are made smaller than asked for where their float32 logits would need more than this."""
@@ -120,15 +125,43 @@ def main(job: Job) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for number, subject in enumerate(subjects):
         if job.stop_requested():
-            raise Stopped({"rows": rows})
-        rows.append(_row(job, engine, request, encoded, subject, number, len(subjects)))
-    return {"rows": rows}
+            raise Stopped({"rows": _with_speeds(rows)})
+        try:
+            rows.append(_row(job, engine, request, encoded, subject, number, len(subjects)))
+        except Exception as problem:
+            if subject is None or not request.keep_going:
+                raise
+            rows.append(_failed(job, engine, subject, number, problem))
+    return {"rows": _with_speeds(rows)}
+
+
+def _with_speeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with tokens a second in the place of what was measured, where that was asked for."""
+    measured = [row for row in rows if "speed" in row]
+    speeds: list[Speed] = [row.pop("speed") for row in measured]
+    for row, speed, per_second in zip(measured, speeds, on_one_scale(speeds) if speeds else []):
+        row |= {"generate_tokens_per_second": per_second, "generate_vs_base": speed.vs_base}
+    return rows
+
+
+def _failed(job: Job, engine: Engine, subject: dict[str, str], number: int, problem: Exception) -> dict[str, Any]:
+    """The row of an adapter that could not be evaluated; it is dropped from memory."""
+    error = describe_error(problem)
+    if error is not problem:
+        traceback.print_exception(problem)
+    with contextlib.suppress(NotFound):  # it may not even have been loaded
+        engine.remove(str(number))
+    job.event("warning", f"{subject['name']} cannot be evaluated: {error.message}")
+    return {"adapter": subject["path"], "name": subject["name"], "loss": None, "error": error.to_dict()}
 
 
 def _encode(engine: Engine, request: EvaluateRequest) -> list[Encoded]:
     dataset = examples(request.data, request.columns, request.objective)
+    rows = list(dataset.examples)
+    if request.held_out:
+        rows = split(rows, request.held_out, request.split_seed)[1]
     return encode_examples(
-        dataset.examples,
+        rows,
         ChatRenderer(engine.tokenizer),
         registry.load("objectives", dataset.objective),
         EncodingOptions(_max_length(engine, request), request.loss_on, request.system_prompt),
@@ -155,6 +188,7 @@ def _row(
         lambda done, total: job.progress(number * total + done, count * total, "rows"),
     )
     seconds = time.perf_counter() - started
+    speed = _speed(job, engine, request, encoded, key) if request.speed_tokens else {}
     if key is not None:
         engine.remove(key)
     job.event("evaluation", f"{name}: loss {scores.loss:.4f}", name=name, loss=scores.loss)
@@ -172,8 +206,21 @@ def _row(
         "seconds": seconds,
         "max_length": _max_length(engine, request),
         "base": f"as stored ({str(engine.base.dtype).removeprefix('torch.')})",
+        **speed,
         **note,
     }
+
+
+def _speed(job: Job, engine: Engine, request: EvaluateRequest, encoded: list[Encoded], key: str | None) -> dict[str, Speed]:
+    """How fast it generates. An adapter that cannot generate has its other figures all the same."""
+    try:
+        return {"speed": measure(engine, key, prompts_of(encoded), request.speed_tokens)}
+    except Exception as problem:
+        if not request.keep_going:
+            raise
+        traceback.print_exception(problem)
+        job.event("warning", f"the speed of generation cannot be measured: {describe_error(problem).message}")
+        return {}
 
 
 def _max_length(engine: Engine, request: EvaluateRequest) -> int:

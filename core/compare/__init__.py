@@ -1,0 +1,1 @@
+"""Comparing methods: trained alike, evaluated on the same rows, put into one table."""
