@@ -16,7 +16,7 @@ from ..catalog.catalog import Catalog
 from ..catalog.names import name_in_use
 from ..devices import select
 from ..errors import NameTaken, Refused, UsageError, closest, error_from_dict
-from ..options import describe
+from ..options import describe, respelt
 from ..paths import Home, check_name
 from ..registry import BrokenPlugin
 from ..runs.requests import evaluate_request, train_request
@@ -79,7 +79,7 @@ def compare_request(home: Home, question: Question) -> tuple[str, CompareRequest
     model = Catalog(home).model(question.model)
     select(question.gpus)
     trained = next(entry.request for entry in entries if entry.request)
-    shared = {key: value for key, value in question.settings.items() if key in _EVALUATION_OPTIONS}
+    shared = {key: value for key, value in respelt(TrainingOptions, question.settings).items() if key in _EVALUATION_OPTIONS}
     evaluation = evaluate_request(
         home, model=question.model, data=question.eval_data or question.data, columns=question.columns, objective=question.objective,
         settings=shared,
@@ -124,6 +124,7 @@ def divide_settings(labels: Mapping[str, str], settings: Mapping[str, Any]) -> d
     loop = {row.name for row in describe(TrainingOptions)}
     own = {label: {row.name for row in describe(registry.load("methods", method).options)} for label, method in labels.items()}
     divided: dict[str, dict[str, Any]] = {label: {} for label in labels}
+    settings = respelt(TrainingOptions, settings)
     for key, value in settings.items():
         label, _, name = key.rpartition(":")
         if label:
