@@ -70,11 +70,26 @@ class Footprint:
     constants_bytes_per_parameter: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How long a run will be: for methods with a schedule of their own.
+
+    Attributes:
+        total_steps: optimizer steps.
+        steps_per_epoch: of a pass over the training data.
+        evaluates: whether there are rows to evaluate on.
+    """
+
+    total_steps: int
+    steps_per_epoch: int
+    evaluates: bool
+
+
 class Method(ABC):
     """One fine-tuning method.
 
     Class attributes say what it is; the first group of methods answers without torch, the second runs in a worker.
-    The order there: `load_arguments` → ``from_pretrained`` → `prepare` → (`before_step` → forward, backward →
+    The order there: `load_arguments` → ``from_pretrained`` → `prepare` → `begin` → (`before_step` → forward, backward →
     optimizer → `after_step`, now and then `after_evaluation`)* → `save`. ``options`` is always an instance of the class's
     ``options`` type. A method that remembers something between steps hands it out in `state`, so that a resumed run goes on
     exactly. For ``seq-cls`` the base comes with a new head (`core.worker.heads`), which every method trains and saves.
@@ -128,6 +143,9 @@ class Method(ABC):
             {"params": [p for p in trainable if p.ndim <= 1], "lr": learning_rate, "weight_decay": 0.0},
         ]
         return [group for group in groups if group["params"]]
+
+    def begin(self, model: Any, options: Any, course: Course) -> None:
+        """Called once in every attempt of a run, before `load_state` and before any step."""
 
     def before_step(self, model: Any, options: Any, step: int, total_steps: int) -> None:
         """Called before the forward pass of optimizer step ``step`` (from 0)."""
@@ -315,7 +333,7 @@ CONTRACTS: dict[str, type] = {"methods": Method, "objectives": Objective, "forma
 """Kind of plugin → the contract it keeps (the keys are those of `core.registry.GROUPS`)."""
 
 __all__ = [
-    "AdapterHub", "Artifact", "CorruptFile", "DataError", "DataFormat", "DeltaMethod", "DiskError", "Encoded", "Example",
+    "AdapterHub", "Artifact", "CorruptFile", "Course", "DataError", "DataFormat", "DeltaMethod", "DiskError", "Encoded", "Example",
     "FineTUIError", "Footprint", "HubContext", "HubFile", "Incompatible", "LinearSpec", "LossOn", "Method", "ModelSpec", "NameTaken",
     "NetworkError", "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod", "Place", "PushPlan", "Refused",
     "Rendered", "Renderer", "Task", "TensorSpec", "TokenError", "ToolCall", "Transfer", "Turn", "UnsafeFile", "UsageError",

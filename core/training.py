@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from .errors import UsageError
 from .examples import LossOn
 from .options import option
 
@@ -32,6 +33,10 @@ class TrainingOptions:
     adam_epsilon: float = option(1e-8, "AdamW's epsilon.", minimum=0.0, group="Optimizer", advanced=True)
     bf16: bool | None = option(None, "Compute in bfloat16; none: where the hardware has it.", group="Precision")
     fp16: bool | None = option(None, "Compute in float16 with loss scaling; none: on GPUs that lack bfloat16.", group="Precision")
+    master_copy: Literal["none", "fp32"] = option(
+        "none", "fp32: weights that train are bfloat16 beside a float32 master copy; none: they are float32 themselves.",
+        group="Precision", advanced=True,
+    )  # fmt: skip
     gradient_checkpointing: bool = option(False, "Recompute activations in the backward pass: less memory, slower.", group="Precision")
     eval_steps: int = option(0, "Evaluate every so many steps; 0: at the end of every epoch.", minimum=0, group="Evaluation")
     early_stopping_patience: int = option(0, "Stop after so many evaluations without improvement; 0: never.", minimum=0, group="Evaluation")
@@ -52,3 +57,20 @@ class TrainingOptions:
 def within_context(options: TrainingOptions, positions: int) -> TrainingOptions:
     """``options`` with ``max_length`` cut to what the model has positions for; every room that cuts examples comes through here."""
     return options if options.max_length <= positions else replace(options, max_length=positions)
+
+
+def require_master_copies(method: str, artifact: str, precision: str = "bf16") -> None:
+    """Refuse ``master_copy=fp32`` where there is nothing for a copy to be a copy of.
+
+    Args:
+        artifact: `Method.artifact` of the method.
+        precision: of the computation, where it is known.
+
+    Raises:
+        UsageError: the method trains no weights of the base, or the computation is not in bfloat16.
+    """
+    if artifact == "adapter":
+        reason = f"master_copy=fp32 is for methods that train the base's own weights; what {method} trains is float32 anyway"
+        raise UsageError(reason, "leave it out")
+    if precision != "bf16":
+        raise UsageError(f"master_copy=fp32 goes with bf16, this run computes in {precision}", "set bf16=true, or leave it out")

@@ -152,7 +152,9 @@ def _plan(case: _Case) -> Plan:
     if case.task == "seq-cls":
         load = replace(load, loss_tokens=0)  # a handful of classes instead of a vocabulary
     precision = choose(case.training, case.device)
-    parts = estimate(case.model, footprint, case.training, load, precision=precision, on_cpu=case.on_cpu)
+    parts = estimate(
+        case.model, footprint, case.training, load, precision=precision, master_copy=case.training.master_copy, on_cpu=case.on_cpu
+    )
     total = sum(parts.values())
     low, high = spread(total, case.on_cpu)
     return Plan(

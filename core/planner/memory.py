@@ -20,6 +20,7 @@ from .activations import Regime, activation_bytes, attention_dropout
 from .workload import Workload
 
 MasterCopy = Literal["none", "fp32"]
+"""As `TrainingOptions.master_copy`."""
 
 PARTS = ("weights", "gradients", "master_weights", "optimizer", "activations", "quantisation", "adapter", "overhead")
 

@@ -28,7 +28,7 @@ from ..planner.memory import Plan
 from ..planner.reading import read_model
 from ..planner.tasks import choose_task, for_task
 from ..planner.workload import guess_lengths
-from ..training import TrainingOptions
+from ..training import TrainingOptions, require_master_copies
 from .launch import launch
 from .spec import EvaluateRequest, MergeRequest, RunKind, TrainRequest
 from .store import Run, RunStore
@@ -65,8 +65,10 @@ def effective_options(method: Method, training_options: Mapping[str, Any], metho
     return {**training, **to_dict(parse(method.options, method_options))}
 
 
-def _require_sense(training_options: Mapping[str, Any]) -> None:
+def _require_sense(method: Method, training_options: Mapping[str, Any]) -> None:
     """Options that are right one by one but not together."""
+    if training_options.get("master_copy") == "fp32":
+        require_master_copies(method.name, method.artifact)
     if training_options.get("bf16") and training_options.get("fp16"):
         raise UsageError("bf16 and fp16 are both on", "choose one; without either, the hardware decides")
     if training_options.get("max_steps", -1) == 0 or (
@@ -183,7 +185,7 @@ def train_request(
         raise UsageError(f"--seed is {seed}; it must be between 0 and {2**32 - 1}", "any small number will do")
     plugin: Method = registry.load("methods", method)
     training_options, method_options = split_settings(plugin, settings or {})
-    _require_sense(training_options)
+    _require_sense(plugin, training_options)
     entry = Catalog(home).model(model)
     require_trainable(entry)
     files, evaluation = existing_files(data), existing_files(eval_data) if eval_data else []

@@ -1,7 +1,7 @@
 """Checkpoints of a training run: safetensors and JSON only, whole or not there at all, checked before they are used.
 
 step-00000010/
-  trainable.safetensors   parameters that train, by name
+  trainable.safetensors   parameters that train now or will, by name, in float32 where a master copy is held
   optimizer.safetensors   the optimizer's state of each, ``<name>:<key>``
   random.safetensors      generator states of Python, NumPy, torch and CUDA
   method.safetensors      what the method remembers (`Method.state`); absent where that is nothing
@@ -24,6 +24,7 @@ from ..catalog.digest import sha256_file
 from ..errors import CorruptFile
 from ..fsio import disk_errors, read_json, staged_folder, write_json
 from ..runs.records import STEP_PREFIX as _PREFIX
+from .optim import held
 from .tensorfiles import load_tensors, save_tensors
 
 _TRAINABLE, _OPTIMIZER, _RANDOM = "trainable.safetensors", "optimizer.safetensors", "random.safetensors"
@@ -109,7 +110,7 @@ class Checkpoints:
         if target.exists():
             shutil.rmtree(target)
         with staged_folder(target) as folder:
-            save_tensors(folder / _TRAINABLE, _trainable(model))
+            save_tensors(folder / _TRAINABLE, {name: exact for name, (_, exact) in _trainable(model, optimizer).items()})
             save_tensors(folder / _OPTIMIZER, _optimizer_tensors(model, optimizer))
             tensors, values = _random_states()
             save_tensors(folder / _RANDOM, tensors)
@@ -160,27 +161,29 @@ class Checkpoints:
         for folder in self.folder.glob(f"{_DAMAGED}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def load_trainable(self, step: int, model: Any) -> None:
+    def load_trainable(self, step: int, model: Any, optimizer: Any) -> None:
         """Put a checkpoint's parameters into the model.
 
         Raises:
-            CorruptFile: they are not those that train now.
+            CorruptFile: they are not those that the optimizer holds.
         """
         path = self.path(step) / _TRAINABLE
         saved = load_tensors(path)
-        parameters = _trainable(model)
-        if saved.keys() != parameters.keys() or any(saved[name].shape != p.shape for name, p in parameters.items()):
+        parameters = _trainable(model, optimizer)
+        if saved.keys() != parameters.keys() or any(saved[name].shape != p.shape for name, (p, _) in parameters.items()):
             raise CorruptFile(f"{path} does not hold the parameters that train now", "start a new run: its options have changed")
         with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(saved[name])
+            for name, (parameter, exact) in parameters.items():
+                exact.copy_(saved[name])
+                if exact is not parameter:
+                    parameter.copy_(exact)
 
     def load(self, step: int, state: CheckpointState, model: Any, optimizer: Any, scheduler: Any, scaler: Any) -> None:
         """Put everything back as it was at ``step``, so that training goes on as if it had not been interrupted."""
-        self.load_trainable(step, model)
+        self.load_trainable(step, model, optimizer)
         entries = _by_parameter(load_tensors(self.path(step) / _OPTIMIZER))
         content = optimizer.state_dict()
-        names = _parameter_names(model, optimizer)
+        names = list(_trainable(model, optimizer))
         content["state"] = {number: entries[name] for number, name in enumerate(names) if name in entries}
         optimizer.load_state_dict(content)
         scheduler.load_state_dict({**scheduler.state_dict(), **state.scheduler})
@@ -201,18 +204,14 @@ class Checkpoints:
             shutil.rmtree(self.path(step), ignore_errors=True)
 
 
-def _trainable(model: Any) -> dict[str, torch.Tensor]:
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-def _parameter_names(model: Any, optimizer: Any) -> list[str]:
-    """Names of the optimizer's parameters, in its order."""
+def _trainable(model: Any, optimizer: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The optimizer's parameters by name, in its order, each with the tensor that holds its exact value."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    return {names[id(parameter)]: (parameter, exact) for parameter, exact in held(optimizer)}
 
 
 def _optimizer_tensors(model: Any, optimizer: Any) -> dict[str, torch.Tensor]:
-    names = _parameter_names(model, optimizer)
+    names = list(_trainable(model, optimizer))
     states = optimizer.state_dict()["state"]
     return {f"{names[number]}:{key}": value for number, entries in states.items() for key, value in entries.items()}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..api import CorruptFile, Method, ModelSpec, WorkFailed
+from ..api import CorruptFile, Course, Method, ModelSpec, WorkFailed
 from ..runs.job import Job
 from ..training import TrainingOptions
 from .batches import Batch, Schedule, collate, in_batches
@@ -20,6 +20,7 @@ from .corpus import Corpus
 from .forward import mean_loss
 from .losses import LossFunction
 from .memory import MemoryMeter
+from .optim import held
 from .precision import Precision
 from .publish import Sources
 from .sampling import answers, verdicts
@@ -79,6 +80,8 @@ class Loop:
             StopTraining: on request, after saving a checkpoint.
             WorkFailed: the loss is not a number, or the method's self-check failed.
         """
+        course = Course(self.total_steps, self.schedule.steps_per_epoch, bool(self.corpus.evaluation))
+        self.method.begin(self.model, self.method_options, course)
         self.resume()
         self.model.train()
         if self.progress.step == 0:
@@ -142,8 +145,7 @@ class Loop:
         """Clip, update weights and learning rate; returns the norm of the gradients before clipping."""
         self.scaler.unscale_(self.optimizer)
         limit = self.options.max_grad_norm or math.inf
-        trainable = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(trainable, limit).item()
+        norm = torch.nn.utils.clip_grad_norm_([weight for weight, _ in held(self.optimizer)], limit).item()
         if not self.scaler.is_enabled():  # with loss scaling an overflow is ordinary: that step is skipped and the scale lowered
             self.require_finite(norm, "gradient norm")
         self.scaler.step(self.optimizer)
@@ -264,7 +266,7 @@ class Loop:
         if self.options.load_best_model_at_end and best is not None and best != self.progress.step:
             try:
                 self.checkpoints.read(best)
-                self.checkpoints.load_trainable(best, self.model)
+                self.checkpoints.load_trainable(best, self.model, self.optimizer)
             except CorruptFile as problem:
                 self.progress.best_evaluation = self.progress.evaluation
                 self.job.event("warning", f"the best checkpoint is damaged, the last weights are the result: {problem.message}")

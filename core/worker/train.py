@@ -11,13 +11,13 @@ import torch
 from transformers import set_seed
 
 from .. import registry
-from ..api import Method, ModelSpec, NameTaken
+from ..api import Method, NameTaken
 from ..options import parse
 from ..planner.reading import read_model
 from ..planner.tasks import for_task
 from ..runs.job import Job, Stopped, run_job
 from ..runs.spec import TrainRequest
-from ..training import TrainingOptions, within_context
+from ..training import TrainingOptions, require_master_copies, within_context
 from . import attention
 from .batches import Schedule
 from .checkpoints import Checkpoints, Progress
@@ -27,7 +27,7 @@ from .forward import base_of
 from .loading import compute_device, load_base, load_tokenizer, quiet_libraries
 from .loop import Loop, StopTraining
 from .memory import MemoryMeter, keep_freed_memory
-from .optim import build_optimizer, build_scheduler
+from .optim import build_optimizer, build_scheduler, held, settle
 from .peft_support import leave_casting_to_autocast
 from .precision import Precision, choose
 from .publish import build_manifest, is_published, publish, read_sources
@@ -62,6 +62,7 @@ def main(job: Job) -> dict[str, Any]:
             precision=loop.precision.name, run=job.spec.run, rows=loop.corpus.rows, metrics=metrics, sources=loop.sources,
             labels=loop.corpus.labels,
         )  # fmt: skip
+        settle(loop.optimizer)
         publish(loop.model, loop.method, request, manifest)
     job.event("saved", f"saved {request.name}", path=request.output)
     return {**result, "adapter": request.output}
@@ -76,6 +77,8 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     method_options = parse(method.options, request.method_options, owner=f"method '{method.name}'")
     device = torch.device("cpu") if request.gpus == "none" else compute_device()
     precision = choose(device, options.bf16, options.fp16)
+    if options.master_copy == "fp32":
+        require_master_copies(method.name, method.artifact, precision.name)
     meter = MemoryMeter(device)
     set_seed(request.seed)
 
@@ -92,7 +95,7 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
 
     schedule = Schedule(len(corpus.train), options.per_device_train_batch_size, options.gradient_accumulation_steps, request.seed)
     total_steps = schedule.total_steps(options.max_steps, options.num_train_epochs)
-    optimizer = build_optimizer(model, method, method_options, options)
+    optimizer = build_optimizer(model, method, method_options, options, precision)
     loop = Loop(
         job=job, model=model, method=method, method_options=method_options, options=options, spec=spec, corpus=corpus,
         precision=precision, device=device, packed=packed, schedule=schedule, total_steps=total_steps, optimizer=optimizer,
@@ -133,7 +136,7 @@ def load_model(
 
 def announce(loop: Loop) -> None:
     """Say what is about to happen."""
-    trainable, total = parameter_counts(loop.model, loop.spec, loop.method, loop.method_options)
+    trainable, total = parameter_counts(loop)
     loop.job.event(
         "prepared", f"{trainable:,} of {total:,} parameters train for {loop.total_steps} steps",
         trainable_parameters=trainable, total_parameters=total, total_steps=loop.total_steps, train_examples=len(loop.corpus.train),
@@ -142,16 +145,16 @@ def announce(loop: Loop) -> None:
     )  # fmt: skip
 
 
-def parameter_counts(model: Any, spec: ModelSpec, method: Method, method_options: Any) -> tuple[int, int]:
-    """Parameters that train, and all of them (base and adapter; quantised ones counted once each)."""
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return trainable, spec.parameters + method.footprint(spec, method_options).added_parameters
+def parameter_counts(loop: Loop) -> tuple[int, int]:
+    """Parameters that train now or will, and all of them (base and adapter; quantised ones counted once each)."""
+    trainable = sum(parameter.numel() for parameter, _ in held(loop.optimizer))
+    return trainable, loop.spec.parameters + loop.method.footprint(loop.spec, loop.method_options).added_parameters
 
 
 def figures(loop: Loop, request: TrainRequest, seconds: float) -> dict[str, Any]:
     """The run's result so far. ``tokens_per_second`` is that of this attempt's steps, evaluations left out."""
     progress = loop.progress
-    trainable, total = parameter_counts(loop.model, loop.spec, loop.method, loop.method_options)
+    trainable, total = parameter_counts(loop)
     best = loop.options.load_best_model_at_end and progress.best_evaluation
     return loop.method.result(loop.model, loop.method_options) | {
         "name": request.name, "adapter": None, "steps": progress.step, "total_steps": loop.total_steps, "loss": progress.loss,

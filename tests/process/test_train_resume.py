@@ -14,12 +14,12 @@ import torch
 from finetui.core.catalog.manifest import read_manifest
 from finetui.core.data.fingerprint import fingerprint
 from finetui.core.errors import DiskError
-from finetui.core.runs.job import Job, Stopped
+from finetui.core.runs.job import Job
 from finetui.core.worker.checkpoints import Checkpoints
 from finetui.core.worker.train import main
 from safetensors.torch import load_file
 from support.models import tiny_model
-from support.training import lines, losses, make_job, train, write_rows
+from support.training import lines, losses, make_job, stopped, train, write_rows
 
 OPTIONS: dict[str, Any] = {
     "eval_split": 0.25, "method_options": {"lora_dropout": 0.2},
@@ -35,29 +35,6 @@ def base(tmp_path: Path) -> Path:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "rows.jsonl")
-
-
-def stop_at(job: Job, step: int) -> None:
-    """Ask the job to stop as soon as it has done ``step`` steps."""
-    original = job.progress
-
-    def progress(done: int, total: int, unit: str) -> None:
-        original(done, total, unit)
-        if done == step:
-            (job.dir / "control" / "stop").touch()
-
-    job.progress = progress  # type: ignore[method-assign]
-
-
-def stopped(base: Path, data: Path, step: int, method: str = "lora", **options: Any) -> Job:
-    job = make_job(base, data, method, name="stopped", **options)
-    stop_at(job, step)
-    with pytest.raises(Stopped) as stop:
-        main(job)
-    assert stop.value.result["steps"] == step
-    job.close()
-    (job.dir / "control" / "stop").unlink()
-    return Job(job.dir)
 
 
 @pytest.mark.parametrize("method", ["lora", "full", "qlora"])

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from finetui.core.paths import find_home
-from finetui.core.runs.job import Job
+from finetui.core.runs.job import Job, Stopped
 from finetui.core.runs.spec import TrainRequest
 from finetui.core.runs.store import RunStore
 
@@ -62,3 +63,29 @@ def lines(job: Job, file: str) -> list[dict[str, Any]]:
 def losses(job: Job) -> list[float]:
     """The training losses, step by step."""
     return [line["loss"] for line in lines(job, "metrics.jsonl") if "loss" in line]
+
+
+def stop_at(job: Job, step: int) -> None:
+    """Ask the job to stop as soon as it has done ``step`` steps."""
+    original = job.progress
+
+    def progress(done: int, total: int, unit: str) -> None:
+        original(done, total, unit)
+        if done == step:
+            (job.dir / "control" / "stop").touch()
+
+    job.progress = progress  # type: ignore[method-assign]
+
+
+def stopped(base: Path, data: Path, step: int, method: str = "lora", **options: Any) -> Job:
+    """A run that was stopped at ``step``, ready to be resumed: call the job's function again."""
+    from finetui.core.worker.train import main
+
+    job = make_job(base, data, method, name="stopped", **options)
+    stop_at(job, step)
+    with pytest.raises(Stopped) as stop:
+        main(job)
+    assert stop.value.result["steps"] == step
+    job.close()
+    (job.dir / "control" / "stop").unlink()
+    return Job(job.dir)
