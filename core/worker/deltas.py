@@ -75,8 +75,12 @@ def read_exactly(model: Any) -> None:
     with StoredTensors(Path(model.name_or_path)) as base:
         for name, parameter in model.named_parameters():
             own = stored_name(name, model.base_model_prefix, base.names) if parameter.requires_grad else None
-            if own is not None:
-                parameter.data = base[own].to(parameter.device, torch.float32)
+            if own is None or parameter.dtype == torch.float32:
+                continue
+            stored = base[own]
+            rounded = stored.to(parameter.device, parameter.dtype)
+            if rounded.shape == parameter.shape and torch.equal(rounded, parameter.data):  # else a head for other classes
+                parameter.data = stored.to(parameter.device, torch.float32)
 
 
 def save_delta(model: Any, folder: Path) -> None:
