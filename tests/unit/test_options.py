@@ -81,6 +81,7 @@ def test_training_options_are_spelt_as_in_the_field() -> None:
         "max_length",
         "packing",
         "loss_on",
+        "master_copy",
         "early_stopping_patience",
         "sample_prompts",
         "sample_max_new_tokens",
