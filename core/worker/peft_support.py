@@ -129,7 +129,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     unchanged base: ``B A - B0 A0 = [B, -B0] [A; A0]``.
     """
     config: Any = model.peft_config[ADAPTER]
-    tensors = {name: tensor.detach().to("cpu") for name, tensor in _adapter_tensors(model).items()}
+    tensors = _unshared({name: tensor.detach().to("cpu") for name, tensor in _adapter_tensors(model).items()})
     values = config.to_dict()
     if _mutates_base(config):
         tensors = _as_difference(tensors, model.initial_adapter)  # pyright: ignore[reportArgumentType]
@@ -167,6 +167,17 @@ def _adapter_tensors(model: PeftModel) -> dict[str, torch.Tensor]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*have invalid shape.*")  # an update that AdaLoRA pruned away whole has rank 0
         return get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
+
+
+def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copies of what several names share (a projection common to all layers): a safetensors file holds each name's own."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage().data_ptr()
+        result[name] = tensor.clone() if storage in seen else tensor
+        seen.add(storage)
+    return result
 
 
 def _mutates_base(config: Any) -> bool:
