@@ -34,8 +34,9 @@ def _summary(method: Method) -> dict[str, Any]:
 
 @subcommand(methods, "list")
 def list_methods(app: App) -> None:
-    """Every installed method, third parties' included."""
+    """Every installed method, third parties' and those of families (``peft:*``) included."""
     rows = [_summary(method) for method in registry.load_all("methods").values()]
+    rows += [_summary(registry.load("methods", name)) for name in registry.members("methods")]
     if app.json:
         return write_json(rows)
     columns = [("name", "name"), ("summary", "what it does"), ("tasks", "tasks"), ("merges", "merges"), ("swaps", "swaps")]

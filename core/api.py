@@ -30,6 +30,7 @@ from .errors import (
     WorkFailed,
 )
 from .examples import Encoded, Example, LossOn, Rendered, ToolCall, Turn
+from .facts import ask
 from .hubcontract import AdapterHub, HubContext, HubFile, PushPlan, Transfer
 from .layers import Place, places
 from .modelspec import LinearSpec, ModelSpec, TensorSpec
@@ -329,13 +330,42 @@ class Objective(ABC):
         """
 
 
+# --------------------------------------------------------------------------------------------------------------------
+# Families
+
+
+class Family(ABC):
+    """A plugin that makes plugins of its kind: those of some library, say, which are found rather than written.
+
+    Its entry point is called ``prefix:*``; what it makes is called ``prefix:member`` and used like any other plugin.
+    """
+
+    name: ClassVar[str]
+    """As the entry point: ``prefix:*``."""
+    title: ClassVar[str]
+    summary: ClassVar[str]
+
+    @abstractmethod
+    def members(self) -> list[str]:
+        """Names without the prefix; called for listings and completion, so it must be quick (see `ask` for what is not)."""
+
+    @abstractmethod
+    def make(self, member: str) -> Any:
+        """The plugin ``prefix:member``, an instance of the contract of its kind.
+
+        Raises:
+            NotFound: no such member.
+            FineTUIError: there is one, but it cannot be used here; says why.
+        """
+
+
 CONTRACTS: dict[str, type] = {"methods": Method, "objectives": Objective, "formats": DataFormat, "hubs": AdapterHub}
 """Kind of plugin → the contract it keeps (the keys are those of `core.registry.GROUPS`)."""
 
 __all__ = [
     "AdapterHub", "Artifact", "CorruptFile", "Course", "DataError", "DataFormat", "DeltaMethod", "DiskError", "Encoded", "Example",
-    "FineTUIError", "Footprint", "HubContext", "HubFile", "Incompatible", "LinearSpec", "LossOn", "Method", "ModelSpec", "NameTaken",
-    "NetworkError", "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod", "Place", "PushPlan", "Refused",
-    "Rendered", "Renderer", "Task", "TensorSpec", "TokenError", "ToolCall", "Transfer", "Turn", "UnsafeFile", "UsageError",
-    "WorkFailed", "describe", "option", "places",
+    "Family", "FineTUIError", "Footprint", "HubContext", "HubFile", "Incompatible", "LinearSpec", "LossOn", "Method", "ModelSpec",
+    "NameTaken", "NetworkError", "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod", "Place", "PushPlan",
+    "Refused", "Rendered", "Renderer", "Task", "TensorSpec", "TokenError", "ToolCall", "Transfer", "Turn", "UnsafeFile",
+    "UsageError", "WorkFailed", "ask", "describe", "option", "places",
 ]  # fmt: skip

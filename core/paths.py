@@ -90,6 +90,12 @@ def locks_dir() -> Path:
     return folder
 
 
+def cache_dir() -> Path:
+    """What can be found out again at the price of some seconds: ``FINETUI_CACHE``, else ``cache`` in the home directory."""
+    explicit = os.environ.get("FINETUI_CACHE")
+    return Path(explicit).expanduser().absolute() if explicit else find_home().root / "cache"
+
+
 def check_name(name: str) -> str:
     """Return ``name`` if it can name an adapter or a model: letters, digits, ``.``, ``_``, ``-``.
 

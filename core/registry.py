@@ -2,6 +2,9 @@
 
 Three grains: `names` imports nothing, `load` imports one plugin, `load_all` imports all of a group. A plugin that does
 not import is reported with its error (`describe_all`, ``finetui plugins list``) and stops nothing else.
+
+An entry point called ``prefix:*`` is a family (`core.api.Family`): a plugin that makes others, ``prefix:member``, which nobody wrote
+one by one. `members` lists them, `load` makes one; `names` and `load_all` leave them out, as they may be many.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ GROUPS: dict[str, str] = {
     "hubs": "finetui.hubs",
 }
 """Kind of plugin → entry-point group. Each group has its contract in `core.api`."""
+
+_FAMILY = ":*"
 
 
 class BrokenPlugin(WorkFailed):
@@ -63,20 +68,41 @@ def _package(point: EntryPoint) -> str:
 
 def names(kind: str) -> list[str]:
     """Names of the installed plugins of a kind, sorted; imports none of them."""
-    return list(_points(kind))
+    return [name for name in _points(kind) if not name.endswith(_FAMILY)]
+
+
+def members(kind: str) -> list[str]:
+    """Full names of what the families of a kind make (``peft:vera``), sorted; imports the families, those that work."""
+    found: list[str] = []
+    for name in _points(kind):
+        if name.endswith(_FAMILY):
+            try:
+                found += [name.removesuffix("*") + member for member in load(kind, name).members()]
+            except FineTUIError:
+                continue
+    return sorted(found)
+
+
+def knows(kind: str, name: str) -> bool:
+    """Whether ``name`` is installed, as a plugin or as a member of a family."""
+    return name in names(kind) or name in members(kind)
 
 
 @cache
 def load(kind: str, name: str) -> Any:
-    """The plugin ``name``, imported and instantiated; one instance a process.
+    """The plugin ``name``, or a family's member, imported and instantiated; one instance a process.
 
     Raises:
         NotFound: no such plugin; the closest names are suggested.
         BrokenPlugin: it is installed but does not load.
+        FineTUIError: a family refuses to make this member.
     """
     points = _points(kind)
+    prefix, colon, member = name.partition(":")
+    if name not in points and colon and prefix + _FAMILY in points:
+        return _checked(load(kind, prefix + _FAMILY).make(member), kind, name, points[prefix + _FAMILY])
     if name not in points:
-        raise NotFound(f"unknown {kind.removesuffix('s')} '{name}'", closest(name, points, kind.removesuffix("s")))
+        raise NotFound(f"unknown {kind.removesuffix('s')} '{name}'", closest(name, names(kind), kind.removesuffix("s")))
     point = points[name]
     try:
         plugin = point.load()()
@@ -87,9 +113,13 @@ def load(kind: str, name: str) -> Any:
         raise BrokenPlugin(
             f"plugin '{name}' of {_package(point)} does not load: {line}", f"update or uninstall {_package(point)}"
         ) from problem
+    return _checked(plugin, kind, name, point)
+
+
+def _checked(plugin: Any, kind: str, name: str, point: EntryPoint) -> Any:
     from . import api
 
-    contract = api.CONTRACTS[kind]
+    contract = api.Family if name.endswith(_FAMILY) else api.CONTRACTS[kind]
     if not isinstance(plugin, contract):
         raise BrokenPlugin(f"plugin '{name}' of {_package(point)} is not a {contract.__name__}", "subclass it from finetui.core.api")
     return plugin

@@ -11,9 +11,16 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="session")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that all tests share: what it holds depends on the installed libraries only."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(tmp_path: Path, facts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test out of the user's files and off the network."""
+    monkeypatch.setenv("FINETUI_CACHE", str(facts))
     monkeypatch.setenv("FINETUI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FINETUI_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.setenv("FINETUI_LOCK_DIR", str(tmp_path / "locks"))

@@ -110,6 +110,9 @@ def method_choices(
             except FineTUIError as refusal:
                 rank, note = 2, refusal.message
         entries.append((rank, name, name, f"{note}. {plugin.summary}" if rank < 2 else note))
+    for name in registry.members("methods"):  # many, and their memory is known only to a worker: priced when chosen
+        plugin, problem = method(name)
+        entries.append((4, name, name, plugin.summary if plugin else problem))
     return [(name, label, note) for _, name, label, note in sorted(entries)]
 
 

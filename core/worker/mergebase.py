@@ -67,7 +67,7 @@ def recipe_for(adapter: Path) -> BaseRecipe:
     An adapter without a manifest says nothing of quantisation and is merged into the base as stored.
     """
     manifest = read_manifest(adapter)
-    if manifest is None or manifest.method not in registry.names("methods"):
+    if manifest is None or not registry.knows("methods", manifest.method):
         return BaseRecipe("the base as stored")
     method = registry.load("methods", manifest.method)
     options = parse(method.options, manifest.method_options, owner=f"method '{manifest.method}'")

@@ -99,12 +99,14 @@ def wrap(model: nn.Module, config: PeftConfig) -> PeftModel:
         Incompatible: PEFT cannot put this adapter on this architecture.
     """
     model.requires_grad_(False)
+    kind = str(getattr(config.peft_type, "value", config.peft_type)).lower()
     try:
         wrapped = get_peft_model(model, config, adapter_name=ADAPTER)  # pyright: ignore[reportArgumentType]
-    except (ValueError, TypeError, NotImplementedError) as problem:
-        raise Incompatible(f"{config.peft_type} does not fit {type(model).__name__}: {problem}") from problem
+    except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError, KeyError, AttributeError, AssertionError) as problem:
+        reason = str(problem) or type(problem).__name__
+        raise Incompatible(f"{kind} does not fit {type(model).__name__}: {reason}") from problem
     if not isinstance(wrapped, PeftModel):
-        raise Incompatible(f"{config.peft_type} is not a kind of adapter that can be trained here")
+        raise Incompatible(f"{kind} is not a kind of adapter that can be trained here")
     if _mutates_base(config):
         wrapped.initial_adapter = {  # type: ignore[assignment]
             name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in _adapter_tensors(wrapped).items()

@@ -47,6 +47,7 @@ def heavy_modules(arguments: list[str]) -> list[str]:
 
 LIGHT = [
     ["--version"], ["--help"], ["runs", "list"], ["adapters", "list"], ["models", "list"], ["methods", "list"], ["methods", "show", "lora"],
+    ["methods", "show", "peft:vera"], ["plan", "--model", "finetui-mini", "--method", "peft:vera", "--set", "r=16", "--json"],
     ["plugins", "list"], ["plan", "--model", "finetui-mini"], ["plan", "--model", "finetui-mini", "--method", "qlora", "--json"],
 ]  # fmt: skip
 
