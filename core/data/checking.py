@@ -90,8 +90,8 @@ class _Tally:
     def add(self, example: Example) -> None:
         self.kinds.setdefault(bool(example.text), example)
         self.characters.append(len(example.text) + sum(len(turn.content) for turn in example.turns))
-        self.empty_answers += any(turn.role == "assistant" and not turn.content.strip() for turn in example.turns)
-        identity = hash((example.turns, example.text))
+        self.empty_answers += any(turn.role == "assistant" and not turn.content.strip() and not turn.calls for turn in example.turns)
+        identity = hash((example.turns, example.tools, example.text))
         self.duplicates += identity in self.seen
         self.seen.add(identity)
 

@@ -22,7 +22,7 @@ _WITH_CALL = (
     Turn("assistant", "probeanswer"),
 )
 _WITH_SYSTEM = (Turn("system", "probesystem"), Turn("user", "probeask"), Turn("assistant", "probeanswer"))
-_FORMS = tuple(ToolForm(text_arguments, null_content) for text_arguments in (False, True) for null_content in (False, True))
+_FORMS = (ToolForm(), ToolForm(text_arguments=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Abilities:
     """What a template has a place for.
 
     Attributes:
-        system: a first message of the system.
+        system: a first message of the system, also in a conversation that ends with an answer (Mistral's loses it there).
         tools: how it wants calls of tools; none: it cannot show them.
         ends_turns: an answer ends with a special token, from which a model learns to stop.
     """

@@ -27,11 +27,9 @@ class ToolForm:
 
     Attributes:
         text_arguments: the arguments as JSON text rather than as an object.
-        null_content: null rather than an empty text as the content of a message that only calls.
     """
 
     text_arguments: bool = False
-    null_content: bool = False
 
 
 class ChatTemplate:
@@ -202,11 +200,10 @@ def messages_of(turns: Sequence[Turn], form: ToolForm) -> list[dict[str, Any]]:
             calls = {call.id or f"call{number:03d}{place:02d}": call for place, call in enumerate(turn.calls)}
             message["tool_calls"] = [_call_message(id, call, form) for id, call in calls.items()]
             waiting |= {id: call.name for id, call in calls.items()}
-            if form.null_content and not turn.content:
-                message["content"] = None
         elif turn.role == "tool":
             id = turn.call_id or next(iter(waiting), "")
-            message |= {"tool_call_id": id, "name": waiting.pop(id, "")}
+            known = {"tool_call_id": id, "name": waiting.pop(id, "")}
+            message |= {key: value for key, value in known.items() if value}
         messages.append(message)
     return messages
 

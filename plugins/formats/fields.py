@@ -24,8 +24,6 @@ ROLES: dict[str, str] = {
 SYSTEM = ("system", "system_prompt")
 """Columns that may hold a row's system message."""
 
-TOOL_ROLES = frozenset({"tool", "function", "ipython", "function_call", "observation", "tool_call", "tool_response"})
-
 
 def first_present(row: Mapping[str, Any], names: Sequence[str]) -> str:
     """The first of ``names`` that is a column of ``row``, columns that are not null before others; empty when none is."""
@@ -80,37 +78,6 @@ def object_list(value: Any) -> list[Any] | None:
         except (json.JSONDecodeError, RecursionError):
             return None
     return value if isinstance(value, list) else None
-
-
-def turn(message: Any, role_key: str, content_key: str, what: str, source: str) -> Turn:
-    """One message of a conversation.
-
-    Raises:
-        DataError: it is not an object, its speaker is not known, or what it says is not text.
-    """
-    if not isinstance(message, Mapping):
-        raise DataError(f"{source}: {what} is not an object but {kind_of(message)}", f'a message has "{role_key}" and "{content_key}"')
-    speaker = message.get(role_key)
-    if not isinstance(speaker, str):
-        raise DataError(f"{source}: {what} has no '{role_key}'", f'a message has "{role_key}" and "{content_key}"')
-    if speaker.lower() in TOOL_ROLES or message.get("tool_calls"):
-        raise DataError(f"{source}: {what} calls a tool or answers for one", "tool calls are not supported: remove those rows")
-    if speaker.lower() not in ROLES:
-        raise DataError(f"{source}: {what} has the unknown {role_key} '{speaker}'", f"known are {', '.join(ROLES)}")
-    content = _join_parts(message.get(content_key), f"'{content_key}' of {what}", source)
-    return Turn(ROLES[speaker.lower()], text_of(content, f"'{content_key}' of {what}", source))
-
-
-def _join_parts(content: Any, what: str, source: str) -> Any:
-    """Text of a content given as parts (``[{"type": "text", "text": …}]``); any other content as it is."""
-    if not isinstance(content, list):
-        return content
-    texts = []
-    for part in content:
-        if not isinstance(part, Mapping) or part.get("type", "text") != "text" or "text" not in part:
-            raise DataError(f"{source}: {what} has a part that is not text", "only text can be trained on: remove images and the like")
-        texts.append(text_of(part["text"], what, source))
-    return "".join(texts)
 
 
 def answered(turns: Sequence[Turn], source: str) -> tuple[Turn, ...]:

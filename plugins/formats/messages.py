@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.api import DataError, DataFormat, Example
-from .fields import SYSTEM, answered, kind_of, object_list, turn, with_system
+from .fields import SYSTEM, answered, kind_of, object_list, with_system
+from .tools import TOOLS, tools_of
+from .turns import turn
 
 _LISTS = ("messages", "conversations", "conversation", "prompt", "chosen")
 _FOLLOWING = ("completion", "chosen")
@@ -15,13 +17,14 @@ _FOLLOWING = ("completion", "chosen")
 class Messages(DataFormat):
     """``messages`` of ``{"role", "content"}``, also under ``conversations``, or split into ``prompt`` and ``completion`` lists.
 
+    Messages may have ``tool_calls``, the role ``tool`` gives their results, and a column ``tools`` lists what can be called.
     Preference data has the better answer in ``chosen``: it follows ``prompt``, or is the whole conversation.
     """
 
     name = "messages"
     title = "Chat messages"
     summary = "Rows with a list of messages, each with role and content."
-    columns = (*_LISTS, "completion", *SYSTEM)
+    columns = (*_LISTS, "completion", *SYSTEM, *TOOLS)
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         return bool(_column(row)) or (row.get("messages") is not None and not _has(row["messages"], "from"))
@@ -35,7 +38,7 @@ class Messages(DataFormat):
             value = row[following]
             messages += [value] if isinstance(value, dict) else _messages(value, following, source)
         turns = [turn(message, "role", "content", f"message {n}", source) for n, message in enumerate(messages, start=1)]
-        return Example(turns=answered(with_system(row, turns, source), source), source=source)
+        return Example(turns=answered(with_system(row, turns, source), source), source=source, tools=tools_of(row, source))
 
 
 def _column(row: Mapping[str, Any]) -> str:

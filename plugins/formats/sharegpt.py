@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.api import DataError, DataFormat, Example
-from .fields import SYSTEM, answered, first_present, kind_of, object_list, turn, with_system
+from .fields import SYSTEM, answered, first_present, kind_of, object_list, with_system
+from .tools import TOOLS, tools_of
+from .turns import turn
 
 _LISTS = ("conversations", "conversation", "messages")
 
 
 class ShareGpt(DataFormat):
-    """``conversations`` of ``{"from": "human" | "gpt" | "system", "value"}``.
+    """``conversations`` of ``{"from": "human" | "gpt" | "system" | "function_call" | "observation", "value"}``, and ``tools``.
 
     Preference data has the better answer apart, in ``chosen``: it becomes the last turn, ``rejected`` is left out.
     """
@@ -20,7 +22,7 @@ class ShareGpt(DataFormat):
     name = "sharegpt"
     title = "ShareGPT"
     summary = "Rows with conversations of messages, each with from and value; chosen, if there, is the last answer."
-    columns = ("conversations", "conversation", "chosen", *SYSTEM)
+    columns = ("conversations", "conversation", "chosen", *SYSTEM, *TOOLS)
     priority = -1
 
     def matches(self, row: Mapping[str, Any]) -> bool:
@@ -42,4 +44,4 @@ class ShareGpt(DataFormat):
         turns = [turn(message, "from", "value", f"message {n}", source) for n, message in enumerate(found, start=1)]
         if row.get("chosen") is not None:
             turns.append(turn(row["chosen"], "from", "value", "'chosen'", source))
-        return Example(turns=answered(with_system(row, turns, source), source), source=source)
+        return Example(turns=answered(with_system(row, turns, source), source), source=source, tools=tools_of(row, source))
