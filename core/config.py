@@ -20,6 +20,12 @@ class Settings:
     ascii: bool = option(False, "Draw with ASCII characters only.", group="Screen")
     home: str = option("", "Where runs and adapters are kept; empty means the platform's data directory.", group="Files")
     folder_hub: str = option("", "Directory of the folder hub; empty means <home>/hub.", group="Hub")
+    data_cache_gb: float = option(
+        20.0, "Tokenised data kept for later runs; what was used least recently goes first.", minimum=0.0, group="Files", unit="GB"
+    )
+    data_cache_days: float = option(
+        30.0, "Tokenised data that no run used for so long is removed.", minimum=0.0, group="Files", unit="days"
+    )
     default_hub: str = option("huggingface", "Where push and pull go unless --hub says otherwise.", group="Hub")
     gpus: str = option("auto", "GPUs to use unless --gpus says otherwise: auto, none, or indices.", group="Devices")
     log_level: Literal["debug", "info", "warning"] = option("info", "How much the app writes to its log.", group="Files")

@@ -45,6 +45,11 @@ class Home:
         return self.root / "index.sqlite"
 
     @property
+    def tokenised(self) -> Path:
+        """The cache of tokenised data; can be deleted at any time."""
+        return self.root / "cache" / "tokenised"
+
+    @property
     def log(self) -> Path:
         """What the app itself logs (crash reports included)."""
         return self.root / "finetui.log"

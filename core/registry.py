@@ -88,6 +88,11 @@ def knows(kind: str, name: str) -> bool:
     return name in names(kind) or name in members(kind)
 
 
+def origins(kind: str) -> list[str]:
+    """Where every plugin of a kind comes from, ``name=module:attribute package version``, sorted by name; imports none of them."""
+    return [f"{name}={point.value} {_package(point)}" for name, point in _points(kind).items()]
+
+
 @cache
 def load(kind: str, name: str) -> Any:
     """The plugin ``name``, or a family's member, imported and instantiated; one instance a process.

@@ -73,18 +73,52 @@ def examples(
         NotFound: a file or the objective does not exist.
         DataError: a malformed row (file and line are named), an unknown shape, nothing to learn from.
     """
-    found: list[Example] = []
+    streamed = stream(paths, columns, objective, task)
+    found = list(islice(streamed, limit))
+    return Dataset(found, "+".join(dict.fromkeys(streamed.formats)), streamed.objective.name)
+
+
+class ExampleStream:
+    """Examples of all files, in order, read one at a time; iterates once.
+
+    Attributes:
+        objective: chosen, or following from the first example.
+        formats: names of the formats recognised so far, file by file.
+    """
+
+    def __init__(self, found: Iterator[Example], objective: Objective, formats: list[str]) -> None:
+        self._found, self.objective, self.formats = found, objective, formats
+
+    def __iter__(self) -> Iterator[Example]:
+        return self._found
+
+
+def stream(
+    paths: Sequence[str | Path], columns: Mapping[str, str] | None = None, objective: str = "", task: Task = "causal-lm"
+) -> ExampleStream:
+    """Read data files into examples one by one; arguments and errors as `examples` has them, errors raised at the row they are about."""
     formats: list[str] = []
+    found = _all(paths, columns, task, formats)
+    first = next(found, None)
+    if first is None:
+        raise DataError(f"{', '.join(map(str, paths))}: no examples", "give at least one file with at least one row that is not blank")
+    chosen = choose_objective([first], objective)
+    return ExampleStream(_learnable(chain([first], found), first, chosen, objective), chosen, formats)
+
+
+def _all(paths: Sequence[str | Path], columns: Mapping[str, str] | None, task: Task, formats: list[str]) -> Iterator[Example]:
     for path in paths:
-        if limit is not None and len(found) >= limit:
-            break
         shaped = shape_file(path, columns, task)
         formats.append(shaped.format.name)
-        found += islice(_good(shaped.entries), None if limit is None else limit - len(found))
-    if not found:
-        raise DataError(f"{', '.join(map(str, paths))}: no examples", "give at least one file with at least one row that is not blank")
-    chosen = choose_objective(found, objective)
-    return Dataset(found, "+".join(dict.fromkeys(formats)), chosen.name)
+        yield from _good(shaped.entries)
+
+
+def _learnable(found: Iterator[Example], first: Example, chosen: Objective, name: str) -> Iterator[Example]:
+    """The examples; the first one that the objective cannot learn from, or that contradicts the choice of it, is an error."""
+    for example in found:
+        if bool(example.text) != bool(first.text) or not chosen.accepts(example):
+            choose_objective([first, example], name)
+        yield example
 
 
 def _good(entries: Iterator[Example | DataError | None]) -> Iterator[Example]:

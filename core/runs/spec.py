@@ -237,7 +237,8 @@ class Event(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     Kinds used: ``prepared`` (trainable_parameters, total_parameters, total_steps, train_examples, eval_examples, device,
     precision), ``resumed`` (step), ``checkpoint`` (step, path, best), ``evaluation`` (step, loss), ``sample`` (step,
-    prompt, text), ``early_stop``, ``warning``, ``progress`` (done, total, unit), ``saved`` (path), ``child`` (run, name, state).
+    prompt, text), ``early_stop``, ``warning``, ``data`` (rows, tokens, reused), ``progress`` (done, total, unit), ``saved`` (path),
+    ``child`` (run, name, state).
     """
 
     seq: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -84,14 +85,16 @@ class Schedule:
     def step(self, index: int) -> list[list[int]]:
         """The micro-batches of step ``index`` (from 0): example numbers."""
         epoch, place = divmod(index, self.steps_per_epoch)
-        order = self._order(epoch)
+        order = _order(self.examples, self.seed, epoch)
         start = place * self.batch_size * self.accumulation
-        chosen = order[start : start + self.batch_size * self.accumulation]
+        chosen = order[start : start + self.batch_size * self.accumulation].tolist()
         return [chosen[i : i + self.batch_size] for i in range(0, len(chosen), self.batch_size)]
 
-    def _order(self, epoch: int) -> list[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return torch.randperm(self.examples, generator=generator).tolist()
+
+@lru_cache(maxsize=2)
+def _order(examples: int, seed: int, epoch: int) -> torch.Tensor:
+    """The permutation of an epoch; kept, as every step of the epoch asks for it."""
+    return torch.randperm(examples, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
 def collate(examples: Sequence[Encoded], *, packed: bool, pad_id: int, device: torch.device) -> list[Batch]:
@@ -103,9 +106,17 @@ def collate(examples: Sequence[Encoded], *, packed: bool, pad_id: int, device: t
 
 def in_batches(examples: Sequence[Encoded], size: int, *, packed: bool, pad_id: int, device: torch.device) -> Iterator[Batch]:
     """All examples, longest first, ``size`` at a time: for evaluation, where order does not matter."""
-    ordered = sorted(examples, key=lambda example: len(example.input_ids), reverse=True)
+    lengths = lengths_of(examples)
+    ordered = sorted(range(len(examples)), key=lengths.__getitem__, reverse=True)
     for start in range(0, len(ordered), size):
-        yield from collate(ordered[start : start + size], packed=packed, pad_id=pad_id, device=device)
+        chosen = [examples[number] for number in ordered[start : start + size]]
+        yield from collate(chosen, packed=packed, pad_id=pad_id, device=device)
+
+
+def lengths_of(examples: Sequence[Encoded]) -> Sequence[int]:
+    """Tokens of every example; those of a store are not read for it."""
+    known = getattr(examples, "lengths", None)
+    return [len(example.input_ids) for example in examples] if known is None else known
 
 
 def _groups(examples: Sequence[Encoded]) -> list[list[Encoded]]:

@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 
-from .. import registry
-from ..api import Encoded, Example, Objective, Renderer
+from ..config import load_settings
 from ..data.labels import label_names
-from ..data.shaping import examples as read_examples
+from ..data.shaping import stream
+from ..paths import Home
 from ..runs.spec import TrainRequest
 from ..training import TrainingOptions
-from .batches import loss_tokens
-from .encoding import EncodedSet, EncodingOptions, encode_examples
+from .encoding import EncodingOptions, nothing_left
 from .rendering import ChatRenderer
+from .tokencache import DataSource, OnRows, TokenCache
+from .tokenstore import Entries, TokenStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,79 +24,93 @@ class Corpus:
     """What a run trains and evaluates on.
 
     Attributes:
-        train: at least one example, each with at least one token that is predicted.
+        train: at least one example, each with at least one token (or its class) that is predicted.
         evaluation: empty when there is nothing to evaluate on.
         rows: rows read for training, the evaluation split included.
         objective: name of the objective plugin.
         labels: names of the classes, in order; empty where there are none.
         renderer: also renders the sample prompts.
-        warnings: sentences about rows that were cut or left out.
+        warnings: sentences about rows that were cut, left out or shown differently.
+        reused: an earlier run had tokenised the training data already.
     """
 
-    train: list[Encoded]
-    evaluation: list[Encoded]
+    train: Entries
+    evaluation: Entries
     rows: int
     objective: str
     renderer: ChatRenderer
     warnings: list[str]
     labels: list[str]
+    reused: bool
 
 
-def load_corpus(request: TrainRequest, options: TrainingOptions, tokenizer: Any) -> Corpus:
-    """Read and encode the data of a run.
+def load_corpus(request: TrainRequest, options: TrainingOptions, tokenizer: Any, home: Home, on_rows: OnRows | None = None) -> Corpus:
+    """Read and encode the data of a run, or take what an earlier run made of it.
 
     Raises:
         DataError: a row is malformed or of a class that is not trained (file and line), or nothing is left to learn from.
         NotFound: a file does not exist.
     """
     renderer = ChatRenderer(tokenizer)
-    dataset = read_examples(request.data, request.columns, request.objective, task=request.task)
-    labels = request.labels or (label_names(dataset) if request.task == "seq-cls" else [])
-    train, evaluation = list(dataset), []
+    labels = request.labels
+    if request.task == "seq-cls" and not labels:
+        labels = label_names(stream(request.data, request.columns, request.objective, request.task))
+    encoding = EncodingOptions(options.max_length, options.loss_on, options.system_prompt, tuple(labels))
+    cache = TokenCache(home.tokenised, load_settings())
+    found = cache.tokenised(DataSource(request.data, request.columns, request.objective, request.task), renderer, encoding, on_rows)
+    whole = found.store
     if request.eval_data:
-        evaluation = list(read_examples(request.eval_data, request.columns, dataset.objective, task=request.task))
+        source = DataSource(request.eval_data, request.columns, whole.facts.objective, request.task)
+        held_out = cache.tokenised(source, renderer, encoding, on_rows).store
+        trains, evaluates = everything(whole.facts.examples), everything(held_out.facts.examples)
     else:
-        seed = request.seed if request.split_seed is None else request.split_seed
-        train, evaluation = split(train, request.eval_split, seed)
-    objective = registry.load("objectives", dataset.objective)
-    encoded = _encode(train, renderer, objective, options, labels)
-    held_out = _encode(evaluation, renderer, objective, options, labels) if evaluation else EncodedSet([], 0, 0)
+        held_out = whole
+        evaluates = split(whole.facts.examples, request.eval_split, request.seed if request.split_seed is None else request.split_seed)
+        trains = ~evaluates
+    train, evaluation = whole.entries(trains), held_out.entries(evaluates)
+    if not train or (request.eval_data and not evaluation):
+        raise nothing_left(int((evaluates if train else trains).sum()), options.max_length)
     return Corpus(
-        train=[example for example in encoded.encoded if loss_tokens(example)],
-        evaluation=[example for example in held_out.encoded if loss_tokens(example)],
-        rows=len(dataset),
-        objective=dataset.objective,
+        train=train,
+        evaluation=evaluation,
+        rows=whole.facts.examples,
+        objective=whole.facts.objective,
         renderer=renderer,
-        warnings=[*_complaints(encoded, "training", options.max_length), *_complaints(held_out, "evaluation", options.max_length)],
+        warnings=[
+            *whole.facts.notes,
+            *_complaints(whole, trains, train, "training", options.max_length),
+            *_complaints(held_out, evaluates, evaluation, "evaluation", options.max_length),
+            *(["the cache of tokenised data was damaged and made again"] if found.damaged else []),
+        ],
         labels=labels,
+        reused=found.reused,
     )
 
 
-def split(examples: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+def everything(examples: int) -> Any:
+    """(examples,) booleans, all true."""
+    return torch.ones(examples, dtype=torch.bool).numpy()
+
+
+def split(examples: int, share: float, seed: int) -> Any:
     """Hold out ``share`` of the examples, the same ones for the same seed; none where the share is less than half an example.
 
     Returns:
-        Training and evaluation examples, in their original order; at least one trains.
+        (examples,) booleans: whether each is held out; at least one is not.
     """
-    count = min(round(len(examples) * share), len(examples) - 1)
-    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).tolist()
-    held_out = set(order[:count])
-    return (
-        [example for number, example in enumerate(examples) if number not in held_out],
-        [example for number, example in enumerate(examples) if number in held_out],
-    )
+    count = min(round(examples * share), examples - 1)
+    order = torch.randperm(examples, generator=torch.Generator().manual_seed(seed))
+    held_out = torch.zeros(examples, dtype=torch.bool)
+    held_out[order[:count]] = True
+    return held_out.numpy()
 
 
-def _encode(examples: list[Example], renderer: Renderer, objective: Objective, options: TrainingOptions, labels: list[str]) -> EncodedSet:
-    return encode_examples(
-        examples, renderer, objective, EncodingOptions(options.max_length, options.loss_on, options.system_prompt, tuple(labels))
-    )
-
-
-def _complaints(encoded: EncodedSet, what: str, max_length: int) -> list[str]:
+def _complaints(store: TokenStore, chosen: Any, entries: Entries, what: str, max_length: int) -> list[str]:
+    """What was cut and left out of the ``chosen`` examples of a store, which became ``entries``."""
+    truncated, dropped = int(chosen[store.truncated].sum()), int(chosen.sum()) - entries.examples
     sentences = []
-    if encoded.truncated:
-        sentences.append(f"{encoded.truncated} {what} examples were cut to max_length {max_length}")
-    if encoded.dropped:
-        sentences.append(f"{encoded.dropped} {what} examples were left out: no answer remains within max_length {max_length}")
+    if truncated:
+        sentences.append(f"{truncated} {what} examples were cut to max_length {max_length}")
+    if dropped:
+        sentences.append(f"{dropped} {what} examples were left out: no answer remains within max_length {max_length}")
     return sentences

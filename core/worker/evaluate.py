@@ -18,21 +18,21 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from .. import registry
 from ..api import DataError, Encoded, NotFound
 from ..catalog.manifest import read_manifest
-from ..data.shaping import examples
+from ..config import load_settings
 from ..planner.reading import read_model
 from ..runs.failure import describe_error
 from ..runs.job import Job, Stopped, run_job
 from ..runs.spec import EvaluateRequest
-from .batches import Batch, collate
-from .corpus import split
-from .encoding import EncodingOptions, encode_examples
+from .batches import Batch, collate, lengths_of
+from .corpus import everything, split
+from .encoding import EncodingOptions, nothing_left
 from .engine import Engine
 from .forward import takes_positions_to_keep
 from .rendering import ChatRenderer
 from .speed import Speed, measure, on_one_scale, prompts_of
+from .tokencache import DataSource, TokenCache
 
 _LOGITS_BYTES = 1 << 29
 """Batches are made smaller than asked for where their float32 logits would need more than this."""
@@ -91,11 +91,12 @@ def evaluate(
 
 def _batches(encoded: Sequence[Encoded], size: int, device: torch.device, vocabulary: int) -> Iterator[Batch]:
     """Padded batches, longest rows first, so that what does not fit is found at once."""
-    ordered = sorted(encoded, key=lambda row: len(row.input_ids), reverse=True)
+    lengths = lengths_of(encoded)
+    ordered = sorted(range(len(encoded)), key=lengths.__getitem__, reverse=True)
     start = 0
     while start < len(ordered):
-        fitting = _LOGITS_BYTES // (4 * vocabulary * len(ordered[start].input_ids))
-        rows = ordered[start : start + max(1, min(size, fitting))]
+        fitting = int(_LOGITS_BYTES // (4 * vocabulary * lengths[ordered[start]]))
+        rows = [encoded[number] for number in ordered[start : start + max(1, min(size, fitting))]]
         yield from collate(rows, packed=False, pad_id=0, device=device)
         start += len(rows)
 
@@ -119,7 +120,7 @@ def main(job: Job) -> dict[str, Any]:
     """The job: evaluates the base and each adapter; returns ``{"rows": [...]}``, the base first with ``adapter: null``."""
     request = job.request(EvaluateRequest)
     engine = Engine(Path(request.model_path))
-    encoded = _encode(engine, request)
+    encoded = _encode(job, engine, request)
     job.event("prepared", f"{len(encoded)} rows, {len(request.adapters)} adapters", device=str(engine.device), rows=len(encoded))
     subjects: list[dict[str, str] | None] = [None, *request.adapters]
     rows: list[dict[str, Any]] = []
@@ -155,21 +156,19 @@ def _failed(job: Job, engine: Engine, subject: dict[str, str], number: int, prob
     return {"adapter": subject["path"], "name": subject["name"], "loss": None, "error": error.to_dict()}
 
 
-def _encode(engine: Engine, request: EvaluateRequest) -> list[Encoded]:
-    dataset = examples(request.data, request.columns, request.objective)
-    rows = list(dataset.examples)
-    if request.held_out:
-        rows = split(rows, request.held_out, request.split_seed)[1]
-    return encode_examples(
-        rows,
-        ChatRenderer(engine.tokenizer),
-        registry.load("objectives", dataset.objective),
-        EncodingOptions(_max_length(engine, request), request.loss_on, request.system_prompt),
-    ).encoded
+def _encode(job: Job, engine: Engine, request: EvaluateRequest) -> Sequence[Encoded]:
+    options = EncodingOptions(_max_length(engine, request), request.loss_on, request.system_prompt)
+    source = DataSource(request.data, request.columns, request.objective)
+    store = TokenCache(job.home.tokenised, load_settings()).tokenised(source, ChatRenderer(engine.tokenizer), options).store
+    count = store.facts.examples
+    encoded = store.entries(split(count, request.held_out, request.split_seed) if request.held_out else everything(count))
+    if not encoded:
+        raise nothing_left(count, options.max_length)
+    return encoded
 
 
 def _row(
-    job: Job, engine: Engine, request: EvaluateRequest, encoded: list[Encoded], subject: dict[str, str] | None, number: int, count: int
+    job: Job, engine: Engine, request: EvaluateRequest, encoded: Sequence[Encoded], subject: dict[str, str] | None, number: int, count: int
 ) -> dict[str, Any]:
     """Evaluate the base (``subject`` none) or one adapter, which is dropped from memory again afterwards."""
     name = subject["name"] if subject else request.model
@@ -211,7 +210,7 @@ def _row(
     }
 
 
-def _speed(job: Job, engine: Engine, request: EvaluateRequest, encoded: list[Encoded], key: str | None) -> dict[str, Speed]:
+def _speed(job: Job, engine: Engine, request: EvaluateRequest, encoded: Sequence[Encoded], key: str | None) -> dict[str, Speed]:
     """How fast it generates. An adapter that cannot generate has its other figures all the same."""
     try:
         return {"speed": measure(engine, key, prompts_of(encoded), request.speed_tokens)}

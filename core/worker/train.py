@@ -21,7 +21,7 @@ from ..training import TrainingOptions, require_master_copies, within_context
 from . import attention
 from .batches import Schedule
 from .checkpoints import Checkpoints, Progress
-from .corpus import load_corpus
+from .corpus import Corpus, load_corpus
 from .deltas import read_exactly
 from .forward import base_of
 from .loading import compute_device, load_base, load_tokenizer, quiet_libraries
@@ -82,7 +82,7 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     meter = MemoryMeter(device)
     set_seed(request.seed)
 
-    corpus = load_corpus(request, options, load_tokenizer(folder))
+    corpus = read_corpus(job, request, options, load_tokenizer(folder))
     for sentence in corpus.warnings:
         job.event("warning", sentence)
     spec = for_task(spec, request.task, len(corpus.labels))
@@ -104,6 +104,25 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     )  # fmt: skip
     announce(loop)
     return loop
+
+
+def read_corpus(job: Job, request: TrainRequest, options: TrainingOptions, tokenizer: Any) -> Corpus:
+    """The run's data, with an event that says where it came from; a stop is heeded while it is tokenised."""
+    started = said = time.monotonic()
+
+    def on_rows(done: int) -> None:
+        nonlocal said
+        if job.stop_requested():
+            raise Stopped({"name": request.name, "adapter": None, "steps": 0})
+        if time.monotonic() - said > 10:
+            said = time.monotonic()
+            job.event("data", f"{done:,} rows tokenised" if done else "another run tokenises the same data: waiting for it", rows=done)
+
+    corpus = load_corpus(request, options, tokenizer, job.home, on_rows)
+    tokens, seconds = int(corpus.train.lengths.sum()), time.monotonic() - started
+    how = "tokenised by an earlier run" if corpus.reused else f"tokenised in {seconds:.1f} s"
+    job.event("data", f"{corpus.rows:,} rows, {tokens:,} tokens to train on: {how}", rows=corpus.rows, tokens=tokens, reused=corpus.reused)
+    return corpus
 
 
 def load_model(

@@ -13,6 +13,7 @@ import torch
 from finetui.core import registry
 from finetui.core.catalog.manifest import read_manifest
 from finetui.core.errors import Incompatible, UsageError
+from finetui.core.paths import find_home
 from finetui.core.planner.reading import read_model
 from finetui.core.runs.spec import TrainRequest
 from finetui.core.training import TrainingOptions
@@ -59,7 +60,7 @@ def test_it_learns_and_plain_libraries_agree_with_its_evaluation(tmp_path: Path,
     assert losses(job)[-1] < losses(job)[0] - 0.1
     assert result["steps"] == result["total_steps"] == 10
     request = job.request(TrainRequest)
-    corpus = load_corpus(request, TrainingOptions(), load_tokenizer(base))
+    corpus = load_corpus(request, TrainingOptions(), load_tokenizer(base), find_home())
     assert plain_loss(loaded(result, base, method).eval(), corpus.evaluation) == pytest.approx(result["eval"]["loss"], abs=1e-4)
     assert result["eval"]["perplexity"] == pytest.approx(math.exp(result["eval"]["loss"]))
     if method == "full":
@@ -117,7 +118,7 @@ def test_variants_of_lora_train_and_load_into_an_untouched_base(tmp_path: Path, 
     data = write_rows(tmp_path / "rows.jsonl")
     job, result = train(base, data, "lora", eval_data=[str(data)], method_options=options, training={"max_steps": 6})
     assert losses(job)[-1] < losses(job)[0]
-    corpus = load_corpus(job.request(TrainRequest), TrainingOptions(), load_tokenizer(base))
+    corpus = load_corpus(job.request(TrainRequest), TrainingOptions(), load_tokenizer(base), job.home)
     assert plain_loss(loaded(result, base, "lora").eval(), corpus.evaluation) == pytest.approx(result["eval"]["loss"], abs=2e-4)
 
 
