@@ -13,6 +13,7 @@ import click
 
 from ..core.config import Settings, load_settings, read_toml
 from ..core.errors import UsageError, closest
+from ..core.options import flattened
 from ..core.paths import Home, find_home
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _read_config(context: click.Context, _: click.Parameter, value: str | None) 
         return
     names = {opt.lstrip("-").replace("-", "_"): parameter for parameter in context.command.get_params(context) for opt in parameter.opts}
     defaults: dict[str, Any] = {}
-    for key, item in read_toml(Path(value)).items():
+    for key, item in flattened(read_toml(Path(value)), names).items():
         parameter = names.get(key.replace("-", "_"))
         if parameter is None or parameter.name is None:
             raise UsageError(f"{value}: unknown option '{key}'", closest(key, names, "option"))

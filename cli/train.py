@@ -36,11 +36,15 @@ class TomlValue(click.ParamType):
 def flag(row: Option) -> click.Option:
     """An option as a command-line flag; left out, it is not passed on, so that defaults live in one place."""
     words = f"{row.help} [default: {_default(row.default)}]"
+    name = row.name.replace(".", "_")
     if row.kind == "bool":
-        return click.Option([f"{row.flag}/--no-{row.flag[2:]}", row.name], default=None, help=words)
-    if row.kind == "choice":
-        return click.Option([row.flag, row.name], type=click.Choice(row.choices), default=None, help=words)
-    return click.Option([row.flag, row.name], type=_TYPES.get(row.kind, TomlValue()), default=None, metavar=row.kind.upper(), help=words)
+        made = click.Option([f"{row.flag}/--no-{row.flag[2:]}", name], default=None, help=words)
+    elif row.kind == "choice":
+        made = click.Option([row.flag, name], type=click.Choice(row.choices), default=None, help=words)
+    else:
+        made = click.Option([row.flag, name], type=_TYPES.get(row.kind, TomlValue()), default=None, metavar=row.kind.upper(), help=words)
+    made.name = row.name  # click declares identifiers only; options of parts are `part.key`
+    return made
 
 
 def _default(value: Any) -> str:

@@ -34,7 +34,7 @@ from .facts import ask
 from .hubcontract import AdapterHub, HubContext, HubFile, PushPlan, Transfer
 from .layers import Place, places
 from .modelspec import LinearSpec, ModelSpec, TensorSpec
-from .options import Option, describe, option
+from .options import Option, describe, option, part
 
 if TYPE_CHECKING:
     import torch
@@ -367,5 +367,5 @@ __all__ = [
     "Family", "FineTUIError", "Footprint", "HubContext", "HubFile", "Incompatible", "LinearSpec", "LossOn", "Method", "ModelSpec",
     "NameTaken", "NetworkError", "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod", "Place", "PushPlan",
     "Refused", "Rendered", "Renderer", "Task", "TensorSpec", "TokenError", "ToolCall", "Transfer", "Turn", "UnsafeFile",
-    "UsageError", "WorkFailed", "ask", "describe", "option", "places",
+    "UsageError", "WorkFailed", "ask", "describe", "option", "part", "places",
 ]  # fmt: skip

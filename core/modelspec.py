@@ -34,6 +34,12 @@ def is_pickle(name: str) -> bool:
     return pickled and name not in _TRAINER_STATE
 
 
+def is_norm(parameter: str) -> bool:
+    """Whether a parameter belongs to a normalisation, by its path (``…input_layernorm.weight``, ``…ln_1.bias``)."""
+    module = parameter.lower().split(".")[-2:-1]
+    return bool(module) and ("norm" in module[0] or module[0].startswith("ln_"))
+
+
 def companions(folder: Path) -> list[Path]:
     """What a model that is made from the one in ``folder`` shares with it: configuration, tokenizer, chat template, licence.
 

@@ -21,7 +21,7 @@ from ..data.shaping import Dataset, examples
 from ..devices import Device, select
 from ..errors import Incompatible, NameTaken, NotFound, Refused, UsageError, closest
 from ..modelspec import TOKENIZER_FILES
-from ..options import describe, parse, respelt, to_dict
+from ..options import describe, flattened, parse, respelt, to_dict
 from ..paths import Home
 from ..planner.advice import make_plan, require_fit
 from ..planner.memory import Plan
@@ -48,7 +48,7 @@ def split_settings(method: Method, settings: Mapping[str, Any]) -> tuple[dict[st
     """
     loop = {row.name for row in describe(TrainingOptions)}
     own = {row.name for row in describe(method.options)}
-    settings = respelt(TrainingOptions, settings)
+    settings = flattened(respelt(TrainingOptions, settings), own)
     for key in settings:
         if key not in loop | own:
             raise UsageError(f"unknown option '{key}' of method '{method.name}'", closest(key, loop | own, "option"))
