@@ -152,7 +152,7 @@ def _type_name(hint: Any) -> str:
 
 @cache
 def describe(options_type: type) -> tuple[Option, ...]:
-    """The options that a dataclass declares, in order, those of its parts too. Fields made with neither `option` nor `part` are left out."""
+    """The options that a dataclass declares, in order, those of its parts too; other fields are left out."""
     hints = get_type_hints(options_type)
     rows: list[Option] = []
     for field in dataclasses.fields(options_type):

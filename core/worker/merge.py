@@ -30,6 +30,7 @@ from .loading import compute_device, load_tokenizer, quiet_libraries
 from .memory import MemoryMeter
 from .mergebase import BaseRecipe, recipe_for
 from .slots import load_complete, read_peft_config
+from .tuners import TunerConfig
 from .verify import Verification
 
 _DISK_RESERVE = 64 << 20
@@ -47,7 +48,12 @@ def check_mergeable(adapter: Path) -> None:
     config = read_peft_config(adapter)
     kind = getattr(config.peft_type, "value", config.peft_type)
     reason = ""
-    if config.is_prompt_learning:
+    if isinstance(config, TunerConfig):
+        kind = " + ".join(config.part_names)
+        reason = "what it adds depends on the input, so no fixed weight equals it"
+        if config.lora is not None:
+            reason += "; its LoRA part was trained together with the others and means little without them"
+    elif config.is_prompt_learning:
         reason = "it is made of virtual tokens in front of the prompt, which no weight of the base can hold"
     elif config.is_adaption_prompt or kind in ("XLORA", "POLY", "SHADOW", "LILY", "PEANUT"):
         reason = "what it adds depends on the input, so no fixed weight equals it"

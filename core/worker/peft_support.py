@@ -20,6 +20,7 @@ from ..errors import Incompatible, UsageError, closest
 from ..fsio import write_json
 from .heads import head_modules
 from .tensorfiles import save_tensors
+from .tuners import TunerConfig
 
 ADAPTER = "default"
 """Name of the adapter inside a model that trains; it does not appear in saved files."""
@@ -83,6 +84,13 @@ def _endings(path: str) -> Iterator[str]:
     parts = path.split(".")
     for number in range(len(parts) - 1, -1, -1):
         yield ".".join(parts[number:])
+
+
+def kind_of(config: PeftConfig) -> str:
+    """What sort of adapter a configuration describes: ``lora``, or the parts of one of our own, ``prefix+adapter``."""
+    if isinstance(config, TunerConfig):
+        return "+".join(config.part_names)
+    return str(getattr(config.peft_type, "value", config.peft_type)).lower()
 
 
 def task_arguments(model: nn.Module, task: Task) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Adapters resident beside one base: each keeps its own modules and weights, and swapping only exchanges references.
 
-PEFT puts an adapter onto a model by replacing modules. A `Slot` remembers which module it replaced where; to switch it
-off, the originals are put back. So the base without an adapter is the base as loaded, bit for bit and at full speed;
-adapters of different kinds can be resident together; and the cost of a swap does not grow with their number.
+PEFT puts an adapter onto a model by replacing modules, our own tuners by hanging some onto others. A `Slot` remembers what was
+replaced or added where; to switch it off, the originals are put back and what was added is taken away. So the base without an
+adapter is the base as loaded, bit for bit and at full speed; adapters of different kinds can be resident together; and the cost
+of a swap does not grow with their number.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from ..errors import CorruptFile, Incompatible, NotFound, UnsafeFile
 from ..modelspec import is_pickle
 from .deltas import replacements
 from .loading import load_base
-from .peft_support import ADAPTER, load_adapter
+from .peft_support import ADAPTER, kind_of, load_adapter
+from .tuners import TunerConfig
 
 _MODEL_CONFIG = "config.json"
 
@@ -36,18 +38,21 @@ class Slot:
     """One resident adapter, switched off when made.
 
     Attributes:
-        kind: its PEFT type in lower case (``lora``), ``delta`` for some of a model's weights, ``full`` for all of them.
-        modules: (parent, attribute, the base's module, the adapter's module).
+        kind: its PEFT type in lower case (``lora``), the parts of one of our own (``prefix+adapter``), ``delta`` for some of a
+            model's weights, ``full`` for all of them.
+        modules: (parent, attribute, the base's module or none, the adapter's module).
+        hooks: (a module's table of hooks, key, the adapter's entry).
         weights: (parameter, the base's tensor, the adapter's tensor).
         wrapper: the PEFT model to run instead of the base, for kinds that prepend virtual tokens.
-        virtual_tokens: how many.
+        virtual_tokens: how many positions it takes from the context.
         bytes: memory it takes beside the base.
         seconds: it took to load.
     """
 
     path: Path
     kind: str
-    modules: list[tuple[nn.Module, str, nn.Module, nn.Module]] = field(default_factory=list)
+    modules: list[tuple[nn.Module, str, nn.Module | None, nn.Module]] = field(default_factory=list)
+    hooks: list[tuple[dict[int, Any], int, Any]] = field(default_factory=list)
     weights: list[tuple[nn.Parameter, torch.Tensor, torch.Tensor]] = field(default_factory=list)
     wrapper: Any = None
     virtual_tokens: int = 0
@@ -58,13 +63,20 @@ class Slot:
         """Put the adapter into the base it was made for; no other slot may be on."""
         for parent, attribute, _, own in self.modules:
             parent._modules[attribute] = own
+        for table, key, entry in self.hooks:
+            table[key] = entry
         for parameter, _, own in self.weights:
             parameter.data = own
 
     def switch_off(self) -> None:
         """Give the base its own modules and tensors back."""
         for parent, attribute, original, _ in self.modules:
-            parent._modules[attribute] = original
+            if original is None:
+                parent._modules.pop(attribute, None)
+            else:
+                parent._modules[attribute] = original
+        for table, key, _ in self.hooks:
+            table.pop(key, None)
         for parameter, original, _ in self.weights:
             parameter.data = original
 
@@ -98,12 +110,14 @@ def load_slot(base: nn.Module, path: Path) -> Slot:
 
 def _peft_slot(base: nn.Module, path: Path) -> Slot:
     config = read_peft_config(path)
-    slot = Slot(path, str(getattr(config.peft_type, "value", config.peft_type)).lower())
+    slot = Slot(path, kind_of(config))
     with _recorded(base, slot, getattr(config, "bias", "none") != "none"):
         wrapper = load_complete(base, path)
     if config.is_prompt_learning:
         slot.wrapper = wrapper
         slot.virtual_tokens = int(getattr(config, "num_virtual_tokens", 0) or 0)
+    elif isinstance(config, TunerConfig) and config.prompt is not None:
+        slot.virtual_tokens = config.prompt.num_virtual_tokens
     base_tensors = {tensor.data_ptr() for tensor in base.parameters()}
     own = {tensor.data_ptr(): tensor.nbytes for tensor in _tensors_of(slot, wrapper)}
     slot.bytes = sum(size for pointer, size in own.items() if pointer not in base_tensors)
@@ -154,6 +168,7 @@ def load_complete(base: nn.Module, path: Path) -> Any:
 def _recorded(base: nn.Module, slot: Slot, biases_change: bool) -> Iterator[None]:
     """Note in ``slot`` what the body changes about ``base``, and undo it, whether the body succeeds or not."""
     children = [(module, dict(module._modules)) for module in base.modules()]
+    tables = [(table, set(table)) for module in base.modules() for table in _hook_tables(module)]
     tensors = [(parameter, parameter.data) for parameter in base.parameters()]
     trainable = [parameter for parameter in base.parameters() if parameter.requires_grad]
     if biases_change:  # PEFT loads these in place; copies keep the base's own values safe
@@ -164,10 +179,11 @@ def _recorded(base: nn.Module, slot: Slot, biases_change: bool) -> Iterator[None
         yield
     finally:
         for parent, before in children:
-            for attribute, original in before.items():
-                own = parent._modules[attribute]
-                if original is not None and own is not None and own is not original:
+            for attribute, own in parent._modules.items():
+                original = before.get(attribute)
+                if own is not None and own is not original:
                     slot.modules.append((parent, attribute, original, own))
+        slot.hooks += [(table, key, entry) for table, known in tables for key, entry in table.items() if key not in known]
         for parameter, original in tensors:
             if parameter.data_ptr() != original.data_ptr():
                 slot.weights.append((parameter, original, parameter.data))
@@ -175,6 +191,13 @@ def _recorded(base: nn.Module, slot: Slot, biases_change: bool) -> Iterator[None
         base.__dict__.pop("peft_config", None)
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+def _hook_tables(module: nn.Module) -> tuple[dict[int, Any], ...]:
+    """Where torch keeps a module's hooks, and which of them want keyword arguments."""
+    return (
+        module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs, module._forward_hooks, module._forward_hooks_with_kwargs,
+    )  # fmt: skip
 
 
 def _tensors_of(slot: Slot, wrapper: nn.Module) -> Iterator[torch.Tensor]:

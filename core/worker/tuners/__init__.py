@@ -1,7 +1,7 @@
 """FineTUI's own tuners for PEFT. Importing this package lets PEFT and transformers load the adapters that they save::
 
-    import finetui.core.worker.tuners
-    model = PeftModel.from_pretrained(base, "path/to/adapter")
+import finetui.core.worker.tuners
+model = PeftModel.from_pretrained(base, "path/to/adapter")
 """
 
 from __future__ import annotations

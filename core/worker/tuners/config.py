@@ -88,6 +88,7 @@ class TunerConfig(PeftConfig):
         gated: a learned gate on each part (UniPELT).
         layer_norms: the blocks' normalisations train too, where ``adapter`` is (Houlsby).
         modules_to_save: paths of modules that train and are saved whole: the task's head.
+        requires: for whoever opens the file: what lets PEFT know this type of adapter.
     """
 
     adapter: BottleneckConfig | None = None
@@ -99,6 +100,8 @@ class TunerConfig(PeftConfig):
     modules_to_save: list[str] | None = None
     target_modules: None = None  # PEFT asks every configuration for it; places are found by architecture instead
 
+    requires: str = "import finetui.core.worker.tuners"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = FINETUI
@@ -106,6 +109,11 @@ class TunerConfig(PeftConfig):
         self.prefix = _read(PrefixConfig, self.prefix)
         self.prompt = _read(PromptConfig, self.prompt)
         self.lora = _read(LowRankConfig, self.lora)
+
+    @property
+    def part_names(self) -> list[str]:
+        """The kinds of parts it has."""
+        return [name for name in ("lora", "prefix", "prompt", "adapter") if getattr(self, name) is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """As it is saved: networks that only help training are left out, as `TunerModel` leaves them out of the weights."""

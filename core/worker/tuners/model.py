@@ -27,10 +27,9 @@ class TunerModel(BaseTuner):
 
     def _prepare_model(self, peft_config: TunerConfig, model: nn.Module) -> None:
         """Find out what goes where: path of a module to the parts there."""
-        places = find_places(model)
-        context = Context(places.causal)
-        self._plan = plan(peft_config, model, places, context)
-        self._shared = (places, context)
+        self._places = find_places(model)
+        self._context = Context(self._places.causal)
+        self._plan = plan(peft_config, model, self._places, self._context)
 
     def _check_target_module_exists(self, peft_config: TunerConfig, key: str) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         return key in self._plan
@@ -44,11 +43,10 @@ class TunerModel(BaseTuner):
 
     def _post_injection_hook(self, model: nn.Module, config: TunerConfig, adapter_name: str) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Hang the part at the body, which may be the model itself and then has no key for PEFT to match."""
-        places, context = self._shared
-        layer = TunedLayer.on(model.get_submodule(places.body))
-        layer.add(adapter_name, "body", Body(context, places))
+        layer = TunedLayer.on(model.get_submodule(self._places.body))
+        layer.add(adapter_name, "body", Body(self._context, self._places))
         layer.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
-        self._plan, self._shared = {}, None
+        self._plan = {}
 
     def _check_merge_allowed(self) -> None:
         raise ValueError("what these adapters add depends on the input, so no fixed weight of the base equals it")
@@ -67,7 +65,12 @@ class TunerModel(BaseTuner):
 
     @classmethod
     def _get_adapter_state_dict(
-        cls, model: nn.Module, config: TunerConfig, adapter_name: str, state_dict: dict[str, torch.Tensor], unwanted_adapter_names: list[str]
+        cls,
+        model: nn.Module,
+        config: TunerConfig,
+        adapter_name: str,
+        state_dict: dict[str, torch.Tensor],
+        unwanted_adapter_names: list[str],
     ) -> dict[str, torch.Tensor]:
         """Every part's tensors; of a network that only helps training, what it computes."""
         tensors = {}

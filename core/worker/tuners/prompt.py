@@ -61,7 +61,8 @@ class _Encoder(nn.Module):
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         if self.lstm is not None:
-            embeddings = self.lstm(embeddings[None])[0][0]
+            with torch.backends.mkldnn.flags(enabled=False):  # on CPUs it computes otherwise once no gradients are wanted
+                embeddings = self.lstm(embeddings[None])[0][0]
         return self.head(embeddings)
 
 
