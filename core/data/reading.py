@@ -1,18 +1,16 @@
 """Rows of data files: JSON, JSON Lines, CSV and TSV, Parquet, plain text. See ``docs/design/data.md`` for what each accepts.
 
-JSON Lines, CSV, text and Parquet are streamed; a JSON array is held in memory as text while its rows are read one by one.
+All are streamed: memory does not grow with the file, but for rows that a JSON object wraps.
 """
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Callable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, DiskError, NotFound
+from .csvrows import scan_csv
 from .jsonrows import scan_json, scan_jsonl
 from .lines import Entry, first_bytes, lines
 
@@ -98,58 +96,6 @@ def kind_of(path: Path) -> str:
     raise DataError(f"{path}: not a data file that is known by its name or content", f"name it by what it holds: {known}")
 
 
-def _scan_csv(path: Path) -> Iterator[Entry]:
-    """Rows of a CSV or TSV file; its first line names the columns."""
-    header: list[str] | None = None
-    for start, cells in _csv_records(path):
-        if isinstance(cells, DataError):
-            yield cells
-        elif header is None:
-            header = _header(path, start, cells)
-        elif len(cells) != len(header):
-            yield DataError(
-                f"{path}:{start}: the row has {len(cells)} cells, the header {len(header)}",
-                "quote cells that hold delimiters or line breaks",
-            )
-        else:
-            yield dict(zip(header, cells)), f"{path}:{start}"
-
-
-def _csv_records(path: Path) -> Iterator[tuple[int, list[str] | DataError]]:
-    """(line a record starts on, its cells); blank lines left out, nothing more after a `DataError`."""
-    csv.field_size_limit(sys.maxsize)
-    numbered = lines(path)
-    _, first = next(numbered, (0, ""))
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=str(first).count)
-
-    def feed() -> Iterator[str]:
-        for _, line in chain([(1, first)], numbered):
-            if isinstance(line, DataError):
-                raise line
-            yield line
-
-    reader = csv.reader(feed(), delimiter=delimiter, strict=True)
-    start = 1
-    try:
-        for cells in reader:
-            if cells:
-                yield start, cells
-            start = reader.line_num + 1
-    except csv.Error as problem:
-        hint = 'a cell with quotes or line breaks must be quoted, " doubled'
-        yield start, DataError(f"{path}:{start}: not readable as CSV: {problem}", hint)
-
-
-def _header(path: Path, line: int, cells: list[str]) -> list[str]:
-    header = [cell.strip() for cell in cells]
-    if "" in header:
-        raise DataError(f"{path}:{line}: column {header.index('') + 1} of the header has no name", "the first line must name the columns")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}:{line}: the header names '{twice[0]}' twice", "rename one of the columns")
-    return header
-
-
 def _scan_parquet(path: Path) -> Iterator[Entry]:
     """Rows of a Parquet file, a batch at a time."""
     import pyarrow
@@ -204,7 +150,7 @@ def _has_blank_lines(path: Path) -> bool:
 _READERS: dict[str, Callable[[Path], Iterator[Entry]]] = {
     "json": scan_json,
     "jsonl": scan_jsonl,
-    "csv": _scan_csv,
+    "csv": scan_csv,
     "parquet": _scan_parquet,
     "text": _scan_text,
 }

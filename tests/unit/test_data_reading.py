@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finetui.core.data import jsonrows
 from finetui.core.data.fingerprint import fingerprint
-from finetui.core.data.reading import rows
+from finetui.core.data.reading import rows, scan
 from finetui.core.errors import DataError, NotFound
 from support.rows import ALPACA, PROMPT_RESPONSE, write_rows
 
@@ -172,8 +173,8 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
     assert "is a folder" in problem(tmp_path).message
 
 
-@pytest.mark.parametrize("kind", [".jsonl", ".csv"])
-def test_lines_are_streamed(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", [".jsonl", ".json", ".csv"])
+def test_files_are_streamed(tmp_path: Path, kind: str) -> None:
     path = write_rows(tmp_path / f"big{kind}", [{"prompt": "q" * 500, "response": "a" * 500}] * 8_000)
     tracemalloc.start()
     count = sum(1 for _ in rows(path))
@@ -219,3 +220,38 @@ def test_real_json_rows_name_the_line_they_start_on(shared_data: Any) -> None:
         line = int(source.rsplit(":", 1)[1])
         assert text[line - 1].strip() == "{"
         assert json.dumps(row["instruction"], ensure_ascii=False) in text[line]
+
+
+def test_json_larger_than_what_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a block of the file ends in — a name, an escape, a number, half a character — rows and places stay the same."""
+    rows: list[dict[str, Any]] = [{"a": 'é\n"😀\\', "n": -12.5e3, "t": True, "list": [None, {}]}, {"a": "中文" * 20}] * 3
+    text = "\ufeff[\n" + ",\r\n ".join(json.dumps(row, ensure_ascii=number % 2 == 0) for number, row in enumerate(rows)) + "]\n"
+    whole = write(tmp_path / "a.json", text)
+    broken = write(tmp_path / "b.json", text.replace("-12.5e3", "-12.5e3 7").replace("-12500.0", "-12500.0 7"))
+    expected, wrong = read(whole), problem(broken).message
+    assert [row for row, _ in expected] == rows
+    for size in (1, 2, 3, 7, 50):
+        monkeypatch.setattr(jsonrows, "_CHUNK", size)
+        assert read(whole) == expected
+        assert problem(broken).message.split(" at ")[0] == wrong.split(" at ")[0]
+
+
+def test_everything_wrong_in_a_table_is_found(tmp_path: Path) -> None:
+    """Each fault is on its line, and the sound rows between them are read."""
+    content = (
+        b'a,b\n1,2\n3,"open\n4,5\n"quoted" twice,6\n7\n8,9\n\n"fine ""quotes""\nover two lines",10\n11,12,13\n'
+        + b"\xff,14\n15,16\n"
+        + '龘,"never\n17,18\n'.encode()
+    )
+    path = write(tmp_path / "a.csv", content)
+    found = list(scan(path))
+    faults = [entry.message.removeprefix(f"{path}:").split(":")[0] for entry in found if isinstance(entry, DataError)]
+    assert faults == ["3", "5", "6", "11", "12", "14"]
+    assert [entry[0]["a"] for entry in found if not isinstance(entry, DataError)] == [
+        "1",
+        "4",
+        "8",
+        'fine "quotes"\nover two lines',
+        "15",
+        "17",
+    ]
