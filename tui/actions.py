@@ -49,7 +49,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("app.catalog", "2", "Catalog", "Base models and adapters on this machine", footer=False),
     Action("app.chat", "3", "Chat", "Talk to a base model and swap its adapters", footer=False),
     Action("app.new_run", "n", "New run", "Choose model, data and method, see the price in memory, start", footer=False),
-    Action("app.doctor", "4", "Doctor", "Devices, plugins and folders: what works, what does not, why", footer=False),
+    Action("app.compare", "4", "Compare", "Figures and loss curves of several runs side by side", footer=False),
+    Action("app.doctor", "5", "Doctor", "Devices, plugins and folders: what works, what does not, why", footer=False),
     Action("app.back", "escape", "Back", "Leave what is open", footer=False),
     Action("app.theme", "T", "Theme", "Switch between the dark, light and 16-colour theme", footer=False),
     Action("app.suspend", "ctrl+z", "Suspend", "Put FineTUI in the background of the shell; `fg` brings it back", footer=False),
@@ -61,6 +62,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("home.merge", "m", "Merge", "Merge the selected run's adapter into its base"),
     Action("home.push", "p", "Push", "Publish the selected run's adapter"),
     Action("home.delete", "d", "Delete", "Remove the selected run's folder; its adapter stays"),
+    Action("home.compare", "v", "Compare", "Compare the runs marked with space, or open the selected comparison"),
     Action("home.filter", "slash", "Filter", "Show only runs whose name, method or state contains some text"),
     Action("home.copy", "y", "Copy", "Copy the selected run's id", footer=False),
     Action("home.refresh", "r", "Refresh", "Read the runs and devices again", footer=False),
@@ -99,6 +101,20 @@ ACTIONS: tuple[Action, ...] = (
     Action("chat.clear", "ctrl+n", "New chat", "Forget this conversation"),
     Action("chat.cancel", "ctrl+x", "Stop", "Stop the answer that is being written"),
     Action("chat.copy", "y", "Copy", "Copy the last answer", footer=False),
+    # Compare
+    Action("compare.open", "", "Open", "Open the training run of the selected row", footer=False),
+    Action("compare.curve", "v", "Curves", "Show the training or the evaluation losses"),
+    Action("compare.measure", "b", "Bars", "Show the bars of the next figure"),
+    Action("compare.tab_next", "right_square_bracket", "Other pane", "Curves, bars, notes"),
+    Action("compare.export", "x", "Export", "Write the table to a Markdown, CSV or JSON file"),
+    Action("compare.choose", "o", "Others", "Choose another comparison"),
+    Action("compare.stop", "s", "Stop", "Stop the comparison; it can be resumed"),
+    Action("compare.resume", "R", "Resume", "Go on with what is not done", footer=False),
+    Action("compare.right", "right,l", "More columns", "Scroll the table to the right", footer=False),
+    Action("compare.left", "left,h", "Back", "Scroll the table to the left", footer=False),
+    Action("compare.tab_previous", "left_square_bracket", "Previous pane", "Notes, bars, curves", footer=False),
+    Action("compare.log", "L", "Log", "Open the dashboard of the comparison itself", footer=False),
+    Action("compare.copy", "y", "Copy", "Copy the ids of what is compared", footer=False),
     # Doctor
     Action("doctor.refresh", "r", "Look again", "Examine devices, folders and plugins again"),
     # Widgets
@@ -131,7 +147,8 @@ ACTIONS: tuple[Action, ...] = (
 )  # fmt: skip
 
 SCOPE_TITLES: dict[str, str] = {
-    "app": "Everywhere", "home": "Home", "catalog": "Catalog", "new": "New run", "run": "Run", "chat": "Chat", "doctor": "Doctor",
+    "app": "Everywhere", "home": "Home", "catalog": "Catalog", "new": "New run", "run": "Run", "chat": "Chat",
+    "compare": "Compare", "doctor": "Doctor",
     "list": "Lists", "form": "Forms", "dialog": "Dialogs", "pick": "Choosers",
 }  # fmt: skip
 

@@ -35,6 +35,10 @@ def _view(name: str) -> Callable[[], Screen[Any]]:
             from .screens.chat import ChatScreen
 
             return ChatScreen()
+        if name == "compare":
+            from .screens.compare import CompareScreen
+
+            return CompareScreen()
         if name == "doctor":
             from .screens.doctor import DoctorScreen
 
@@ -59,7 +63,7 @@ class FineTuiApp(Acting, App[int]):
     CSS_PATH = "finetui.tcss"
     TITLE = "FineTUI"
     BINDINGS = bindings("app")
-    MODES = {name: _view(name) for name in ("home", "catalog", "chat", "doctor")}
+    MODES = {name: _view(name) for name in ("home", "catalog", "chat", "compare", "doctor")}
     DEFAULT_MODE = "home"
     COMMAND_PALETTE_BINDING = "ctrl+p"
     ENABLE_COMMAND_PALETTE = True
@@ -104,7 +108,7 @@ class FineTuiApp(Acting, App[int]):
 
     @property
     def current_view(self) -> str:
-        """``home``, ``catalog``, ``chat`` or ``doctor``."""
+        """``home``, ``catalog``, ``chat``, ``compare`` or ``doctor``."""
         return self.current_mode
 
     # Runs -------------------------------------------------------------------------------------------------------------
@@ -169,10 +173,23 @@ class FineTuiApp(Acting, App[int]):
         self._watcher.wake()
 
     def show_run(self, run_id: str) -> None:
+        """Open a run: a comparison's table, any other's dashboard."""
+        if any(row.id == run_id and row.kind == "compare" for row in self.rows):
+            self.compare([run_id])
+        else:
+            self.show_dashboard(run_id)
+
+    def show_dashboard(self, run_id: str) -> None:
         """Open the dashboard of a run."""
         from .screens.run import RunScreen
 
         self.push_screen(RunScreen(run_id))
+
+    def compare(self, run_ids: list[str]) -> None:
+        """Open a comparison, or several training runs side by side."""
+        from .screens.compare import CompareScreen
+
+        self.push_screen(CompareScreen(run_ids))
 
     def switch_to_run(self, run_id: str) -> None:
         """Put a run's dashboard in the place of the screen that started it."""
@@ -237,6 +254,9 @@ class FineTuiApp(Acting, App[int]):
 
     async def do_chat(self) -> None:
         await self._show_view("chat")
+
+    async def do_compare(self) -> None:
+        await self._show_view("compare")
 
     async def do_doctor(self) -> None:
         await self._show_view("doctor")

@@ -165,6 +165,13 @@ def start_training(home: Home, arguments: Mapping[str, Any]) -> str:
     return start(home, "train", request.name, request).id
 
 
+def export_comparison(table: Mapping[str, Any], path: Path) -> Path:
+    """Write a comparison's table in the format of the file's ending."""
+    from ..core.compare.export import export
+
+    return export(table, path)
+
+
 def hub_names() -> list[str]:
     """Installed hubs."""
     from ..core import registry

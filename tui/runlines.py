@@ -20,12 +20,13 @@ def state_text(state: str, glyphs: Glyphs) -> Content:
     return Content.styled(f"{glyphs.states.get(state, '?')} {state}", STATE_STYLES.get(state, "$muted"))
 
 
-def run_line(row: RunRow, glyphs: Glyphs, width: int) -> Content:
+def run_line(row: RunRow, glyphs: Glyphs, width: int, *, marked: bool = False) -> Content:
     """A run in a list: two lines while it is active, one when it has ended."""
     name = max(12, min(28, width - 44))
     style = STATE_STYLES.get(row.state, "$muted")
     head: list[Any] = [
-        (f"{glyphs.states.get(row.state, '?')} ", style), (shorten(row.name, name, glyphs).ljust(name), "$foreground"),
+        (glyphs.states.get(row.state, "?"), style), (glyphs.marked if marked else " ", "bold $accent"),
+        (shorten(row.name, name, glyphs).ljust(name), "$foreground"),
         (f" {row.state:<9} ", style), (f"{shorten(row.method or row.kind, 9, glyphs):<9} ", "$muted"),
     ]  # fmt: skip
     room = width - name - 23

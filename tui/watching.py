@@ -57,6 +57,8 @@ class RunRow:
     result: str = ""
     """Folder of what it made."""
     devices: str = ""
+    parent: str = ""
+    """The run that started this one."""
 
     @property
     def active(self) -> bool:
@@ -150,7 +152,7 @@ class _Watched:
         self.tracker = Tracker(
             RunRow(
                 id=run.id, kind=run.spec.kind, name=run.spec.name, model=str(request.get("model", "")), created=run.spec.created,
-                method=str(request.get("method", "")),
+                method=str(request.get("method", "")), parent=run.spec.parent,
             )
         )  # fmt: skip
         self._follower = Follower(run, log_tail=0)
@@ -174,6 +176,8 @@ class _Watched:
         """What only the result knows."""
         ended = self.run.result()
         facts = ended.result if ended else {}
+        if self.run.spec.kind == "compare":
+            return _best(facts.get("rows") or [])
         evaluation = facts.get("eval") or {}
         made = facts.get("url") if self.run.spec.kind == "push" else facts.get("adapter") or facts.get("out")
         return {
@@ -181,6 +185,13 @@ class _Watched:
             "eval_loss": evaluation.get("loss", self.tracker.row.eval_loss),
             "base_loss": (facts.get("base_eval") or {}).get("loss"),
         }
+
+
+def _best(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of a comparison: the lowest loss beside the base's."""
+    losses = {row["method"]: row["loss"] for row in rows if row.get("loss") is not None}
+    base = losses.pop("base", None)
+    return {"eval_loss": min(losses.values(), default=None), "base_loss": base}
 
 
 def _stamp(path: Path) -> int:

@@ -9,6 +9,7 @@ from finetui.tui.actions import ACTIONS, SCOPE_TITLES, by_id, key_labels, of_sco
 from finetui.tui.app import FineTuiApp
 from finetui.tui.screens.catalog import CatalogScreen
 from finetui.tui.screens.chat import ChatScreen
+from finetui.tui.screens.compare import CompareScreen
 from finetui.tui.screens.doctor import DoctorScreen
 from finetui.tui.screens.home import HomeScreen
 from finetui.tui.screens.messages import Dialog, PickDialog
@@ -21,7 +22,7 @@ from textual.binding import Binding
 
 OWNERS = {
     "app": FineTuiApp, "home": HomeScreen, "catalog": CatalogScreen, "new": NewRunScreen, "run": RunScreen, "chat": ChatScreen,
-    "doctor": DoctorScreen, "list": Lines, "form": Form, "dialog": Dialog, "pick": PickDialog,
+    "compare": CompareScreen, "doctor": DoctorScreen, "list": Lines, "form": Form, "dialog": Dialog, "pick": PickDialog,
 }  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def test_no_key_means_two_things_in_one_place(scope: str) -> None:
 
 
 def test_only_actions_without_a_key_are_those_that_lists_do_by_enter() -> None:
-    assert [action.id for action in ACTIONS if not action.keys] == ["home.open"]
+    assert [action.id for action in ACTIONS if not action.keys] == ["home.open", "compare.open"]
 
 
 async def test_help_lists_every_action_with_its_keys(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ async def test_palette_has_every_action_and_does_them(tmp_path: Path) -> None:
 async def test_footer_begins_with_help_and_quit(tmp_path: Path) -> None:
     for size in ((60, 20), (80, 24), (120, 40)):
         async with opened(tmp_path / "home", size) as pilot:
-            for key in ("1", "2", "4"):
+            for key in ("1", "2", "4", "5"):
                 await pilot.press(key)
                 await pilot.pause(0.2)
                 assert painted(pilot.app).splitlines()[-1].startswith(" ? Help  q Quit")  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from finetui.tui.app import FineTuiApp
 async def main():
     app = FineTuiApp(Home(Path(sys.argv[1])).create(), Settings())
     async with app.run_test(size=(100, 30)) as pilot:
-        for key in ("2", "4", "1", "n", "question_mark", "escape", "escape"):
+        for key in ("2", "4", "5", "1", "n", "question_mark", "escape", "escape"):
             await pilot.press(key)
             await pilot.pause(0.5)
     print([name for name in %r if name in sys.modules])
@@ -138,7 +138,7 @@ async def test_views_by_number_and_back_again(tmp_path: Path) -> None:
         await until_painted(pilot, "Models and adapters")
         await pilot.press("1")
         await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
-        await pilot.press("4")
+        await pilot.press("5")
         await until_painted(pilot, "Doctor", "torch")
 
 

@@ -203,6 +203,6 @@ async def test_a_number_key_closes_what_is_open_over_its_view(tmp_path: Path) ->
         await until_painted(pilot, "good")
         await pilot.press("enter")
         await until_painted(pilot, "train loss")
-        await pilot.press("4")
+        await pilot.press("5")
         await pilot.press("1")
         await until_painted(pilot, "Finished", "Selected")

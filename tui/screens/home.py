@@ -32,13 +32,20 @@ class HomeScreen(ArtifactActions, View):
     SCOPE = "home"
     BINDINGS = bindings("home")
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.marked: set[str] = set()
+        """Training runs to be compared."""
+
     def content(self) -> ComposeResult:
         """Runs left, devices and the selected run right."""
         with Horizontal(classes="columns"):
             with Vertical(id="home-left", classes="pane"):
                 yield FilterLine(id="filter")
                 yield Static(id="welcome", classes="hidden")
-                yield Lines(id="runs")
+                runs = Lines(id="runs")
+                runs.marks = True
+                yield runs
             with Vertical(id="home-right"):
                 with Vertical(id="devices", classes="pane"):
                     yield Static(id="device-lines")
@@ -90,7 +97,10 @@ class HomeScreen(ArtifactActions, View):
 
     def _run_lines(self) -> list[tuple[str, Content | str, bool]]:
         words = self.query_one(FilterLine).value.lower().split()
-        rows = [row for row in self.app.rows if all(word in f"{row.name} {row.method} {row.state} {row.kind}".lower() for word in words)]
+        known = {row.id for row in self.app.rows}
+        # The runs that a comparison started are seen there; here a filter finds them.
+        rows = [row for row in self.app.rows if words or row.parent not in known]
+        rows = [row for row in rows if all(word in f"{row.name} {row.method} {row.state} {row.kind}".lower() for word in words)]
         width = max(40, self.query_one("#runs", Lines).size.width - 3)
         lines: list[tuple[str, Content | str, bool]] = []
         for title, chosen in (
@@ -102,7 +112,7 @@ class HomeScreen(ArtifactActions, View):
                 if lines:
                     lines.append((f"space-{title}", "", False))
                 lines.append((f"heading-{title}", Content.styled(title, "bold $muted"), False))
-                lines += [(row.id, run_line(row, self.app.glyphs, width), True) for row in chosen]
+                lines += [(row.id, run_line(row, self.app.glyphs, width, marked=row.id in self.marked), True) for row in chosen]
         return lines or [("none", Content.styled("no run matches the filter; esc clears it", "$muted"), False)]
 
     def _show_selected(self) -> None:
@@ -129,6 +139,14 @@ class HomeScreen(ArtifactActions, View):
         elif chosen:
             self.app.show_run(chosen)
 
+    def on_lines_marked(self, message: Lines.Marked) -> None:
+        """Space marks a training run, and takes the mark off again."""
+        row = self.selected_row
+        if row is None or row.kind != "train":
+            return self.app.notify("only training runs can be marked, to be compared", severity="warning")
+        self.marked ^= {row.id}
+        self.runs_changed()
+
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while typing."""
         self.runs_changed()
@@ -147,6 +165,9 @@ class HomeScreen(ArtifactActions, View):
             return ""
         if row is None:
             return "no run is selected"
+        if name == "compare":
+            enough = row.kind == "compare" or len(self._marked_runs()) > 1
+            return "" if enough else "mark at least two training runs with space, or select a comparison"
         if name == "stop" and not row.active:
             return f"{row.name} has ended ({row.state})"
         if name == "delete" and row.active:
@@ -159,6 +180,17 @@ class HomeScreen(ArtifactActions, View):
         row = self.selected_row
         if row is not None:
             self.app.show_run(row.id)
+
+    def _marked_runs(self) -> list[str]:
+        """What is marked and still there, oldest first."""
+        return sorted(row.id for row in self.app.rows if row.id in self.marked)
+
+    def do_compare(self) -> None:
+        row, marked = self.selected_row, self._marked_runs()
+        if len(marked) > 1:
+            self.app.compare(marked)
+        elif row is not None:
+            self.app.compare([row.id])
 
     def do_new(self) -> None:
         self.app.new_run()

@@ -14,7 +14,7 @@ from ..actions import Acting, Action, by_id, key_label, of_scope
 if TYPE_CHECKING:
     from ..app import FineTuiApp
 
-VIEWS = ("app.home", "app.catalog", "app.chat", "app.doctor")
+VIEWS = ("app.home", "app.catalog", "app.chat", "app.compare", "app.doctor")
 
 
 class ClickableLine(Static):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -15,6 +16,16 @@ class Lines(Acting, OptionList):
     """An option list that is updated in place: lines keep their identity by id, only the different ones are drawn again."""
 
     BINDINGS = bindings("list")
+    marks = False
+    """Whether space marks lines (the owner keeps which); else it is the same as enter."""
+
+    class Marked(Message):
+        """Space on a line, where lines can be marked."""
+
+        def __init__(self, identifier: str) -> None:
+            super().__init__()
+            self.identifier = identifier
+
     DEFAULT_CSS = """
     Lines, Lines:focus {
         border: none; padding: 0; background: transparent; height: 1fr; scrollbar-size-vertical: 1; background-tint: transparent;
@@ -78,7 +89,10 @@ class Lines(Acting, OptionList):
 
     def do_mark(self) -> None:
         """Space: the same as enter, unless the owner of the list marks lines."""
-        self.action_select()
+        if self.marks:
+            self.post_message(self.Marked(self.chosen))
+        else:
+            self.action_select()
 
 
 def _same(old: object, new: Content | str) -> bool:

@@ -28,19 +28,13 @@ def _rounded_range(low: float, high: float) -> tuple[float, float]:
     return (math.floor(low / grain) - 0.5) * grain, (math.ceil(high / grain) + 0.5) * grain
 
 
-class LossPlot(Widget):
-    """Training loss, its moving average and the evaluation loss over steps.
+class Plot(Widget):
+    """Series over steps, with axes. What is drawn, its owner says; `show` redraws the lines that changed, at most twice a second."""
 
-    `add` takes points as they come; `show` redraws the lines that changed. The owner calls `show` at most twice a second.
-    """
-
-    COMPONENT_CLASSES = {"plot--raw", "plot--mean", "plot--eval", "plot--axis", "plot--label"}
+    COMPONENT_CLASSES = {"plot--axis", "plot--label"}
     DEFAULT_CSS = """
-    LossPlot {
+    Plot {
         height: 1fr; min-height: 4;
-        & > .plot--raw { color: $faint; }
-        & > .plot--mean { color: $accent; }
-        & > .plot--eval { color: $warning; text-style: bold; }
         & > .plot--axis { color: $rule; }
         & > .plot--label { color: $muted; }
     }
@@ -49,40 +43,22 @@ class LossPlot(Widget):
     def __init__(self, *, id: str | None = None, glyphs: Glyphs = UNICODE) -> None:
         super().__init__(id=id)
         self.glyphs = glyphs
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget every point."""
-        self.raw = Series("raw", "range")
-        self.evaluations = Series("eval", "points")
-        self.smoothed = Smoothed()
         self._rows: list[list[tuple[str, str]]] = []
 
-    def add(self, step: float, loss: float) -> None:
-        """One training loss; steps that were trained before (a resumed attempt) are replaced."""
-        while self.raw.xs and self.raw.xs[-1] >= step:
-            self.raw.xs.pop()
-            self.raw.ys.pop()
-            self.smoothed.pop()
-        self.raw.xs.append(step)
-        self.raw.ys.append(loss)
-        self.smoothed.add(step, loss)
+    def known(self) -> list[Series]:
+        """Every point there is, for the range of the axes."""
+        return []
 
-    def add_evaluation(self, step: float, loss: float) -> None:
-        """One evaluation loss."""
-        while self.evaluations.xs and self.evaluations.xs[-1] >= step:
-            self.evaluations.xs.pop()
-            self.evaluations.ys.pop()
-        self.evaluations.xs.append(step)
-        self.evaluations.ys.append(loss)
+    def draw_into(self, canvas: Canvas, window: Window) -> None:
+        """Draw what is to be seen."""
 
     def window(self) -> Window | None:
         """The values shown: all of them, with a little room above and below; ``None`` before the first finite point."""
-        ys = [y for series in (self.raw, self.evaluations) for y in series.ys if math.isfinite(y)]
-        xs = self.raw.xs + self.evaluations.xs
+        series = self.known()
+        ys = [y for one in series for y in one.ys if math.isfinite(y)]
         if not ys:
             return None
-        first, last = min(xs), max(xs)
+        first, last = min(one.xs[0] for one in series if one.xs), max(one.xs[-1] for one in series if one.xs)
         return Window(first, _rounded_end(first, last), *_rounded_range(min(ys), max(ys)))
 
     def show(self) -> None:
@@ -126,9 +102,7 @@ class LossPlot(Widget):
         if width - gutter < 10:
             return []
         canvas = Canvas(width - gutter - 2, height - 2, self.glyphs.braille)
-        mean = Series("mean", "line", *self.smoothed.curve(window, canvas.width * 2))
-        for series in (self.raw, mean, self.evaluations):
-            draw(canvas, series, window, self.glyphs.point)
+        self.draw_into(canvas, window)
         at = {self._row_of(mark, window, height - 2): label for mark, label in zip(marks, labels)}
         rows: list[list[tuple[str, str]]] = []
         for y in range(height - 2):
@@ -161,3 +135,58 @@ class LossPlot(Widget):
             [(" " * gutter, ""), (self.glyphs.corner + "".join(line), "axis")],
             [(" " * (gutter + 1) + "".join(below), "label")],
         ]
+
+
+class LossPlot(Plot):
+    """Training loss, its moving average and the evaluation loss over steps.
+
+    `add` takes points as they come; `show` redraws the lines that changed. The owner calls `show` at most twice a second.
+    """
+
+    COMPONENT_CLASSES = {"plot--raw", "plot--mean", "plot--eval"}
+    DEFAULT_CSS = """
+    LossPlot {
+        & > .plot--raw { color: $faint; }
+        & > .plot--mean { color: $accent; }
+        & > .plot--eval { color: $warning; text-style: bold; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None, glyphs: Glyphs = UNICODE) -> None:
+        super().__init__(id=id, glyphs=glyphs)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every point."""
+        self.raw = Series("raw", "range")
+        self.evaluations = Series("eval", "points")
+        self.smoothed = Smoothed()
+        self._rows: list[list[tuple[str, str]]] = []
+
+    def add(self, step: float, loss: float) -> None:
+        """One training loss; steps that were trained before (a resumed attempt) are replaced."""
+        while self.raw.xs and self.raw.xs[-1] >= step:
+            self.raw.xs.pop()
+            self.raw.ys.pop()
+            self.smoothed.pop()
+        self.raw.xs.append(step)
+        self.raw.ys.append(loss)
+        self.smoothed.add(step, loss)
+
+    def add_evaluation(self, step: float, loss: float) -> None:
+        """One evaluation loss."""
+        while self.evaluations.xs and self.evaluations.xs[-1] >= step:
+            self.evaluations.xs.pop()
+            self.evaluations.ys.pop()
+        self.evaluations.xs.append(step)
+        self.evaluations.ys.append(loss)
+
+    def known(self) -> list[Series]:
+        """Training and evaluation losses."""
+        return [self.raw, self.evaluations]
+
+    def draw_into(self, canvas: Canvas, window: Window) -> None:
+        """Raw values, their average over them, evaluations on top."""
+        mean = Series("mean", "line", *self.smoothed.curve(window, canvas.width * 2))
+        for series in (self.raw, mean, self.evaluations):
+            draw(canvas, series, window, self.glyphs.point)
