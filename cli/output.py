@@ -115,3 +115,8 @@ def _details(values: Mapping[str, Any], indent: str) -> None:
                 _details(value, indent + "  ")
         elif value not in (None, "", [], ()):
             print(f"{indent}{key:<{width}}  {plain(value)}")
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +12,10 @@ from statistics import median
 
 import msgspec
 
-from ..api import Example
+from ..api import Example, Task
 from ..errors import DataError, DiskError
 from .fingerprint import fingerprint
+from .repeats import Repeat, Repeats
 from .shaping import choose_objective, shape_file
 
 MAX_LISTED = 200
@@ -46,7 +49,10 @@ class DataReport(msgspec.Struct, frozen=True, kw_only=True):
         problems: the first `MAX_LISTED` of ``problem_count``.
         digest: see `fingerprint`.
         characters: of examples (contents of all turns, or the text): ``{"min", "median", "max"}``; zeros without examples.
-        duplicates: examples that were there before.
+        duplicates: examples that were there before; the first `MAX_LISTED` of them in ``duplicate_rows``.
+        conflicts: examples whose prompt was there before with another answer, or whose text with another label; the first
+            `MAX_LISTED` of them in ``conflicting_rows``.
+        labels: of ``seq-cls``: how many rows each class has.
         empty_answers: conversations with a blank answer; allowed, though seldom meant.
         blank_rows: blank rows of running text, which training leaves out.
     """
@@ -62,8 +68,12 @@ class DataReport(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     characters: dict[str, float]
     duplicates: int
+    duplicate_rows: list[Repeat]
+    conflicts: int
+    conflicting_rows: list[Repeat]
     empty_answers: int
     blank_rows: int
+    labels: dict[str, int]
 
 
 @dataclass
@@ -74,9 +84,9 @@ class _Tally:
     columns: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
-    characters: list[int] = field(default_factory=list)
-    seen: set[int] = field(default_factory=set)
-    duplicates: int = 0
+    characters: array[int] = field(default_factory=lambda: array("q"))
+    repeats: Repeats = field(default_factory=Repeats)
+    labels: Counter[str] = field(default_factory=Counter)
     empty_answers: int = 0
     blank_rows: int = 0
     kinds: dict[bool, Example] = field(default_factory=dict)
@@ -87,17 +97,20 @@ class _Tally:
         if len(self.problems) < MAX_LISTED:
             self.problems.append(_problem(path, error))
 
-    def add(self, example: Example) -> None:
+    def add(self, example: Example, path: str) -> None:
         self.kinds.setdefault(bool(example.text), example)
         self.characters.append(len(example.text) + sum(len(turn.content) for turn in example.turns))
         self.empty_answers += any(turn.role == "assistant" and not turn.content.strip() and not turn.calls for turn in example.turns)
-        identity = hash((example.turns, example.tools, example.text))
-        self.duplicates += identity in self.seen
-        self.seen.add(identity)
+        self.repeats.add(example, path)
+        if example.label is not None:
+            self.labels[example.label] += 1
 
 
-def check(paths: Sequence[str | Path], columns: Mapping[str, str] | None = None) -> DataReport:
+def check(paths: Sequence[str | Path], columns: Mapping[str, str] | None = None, task: Task = "causal-lm") -> DataReport:
     """Read data files to the end and report what they hold and everything that is wrong.
+
+    Args:
+        task: what the rows are for, see `core.data.shaping.examples`.
 
     Raises:
         NotFound: a file does not exist.
@@ -107,7 +120,7 @@ def check(paths: Sequence[str | Path], columns: Mapping[str, str] | None = None)
     digest = fingerprint(paths)
     for path in map(str, paths):
         try:
-            _check_file(path, columns, tally)
+            _check_file(path, columns, task, tally)
         except DataError as problem:
             tally.add_problem(path, problem)
     objective = ""
@@ -117,6 +130,7 @@ def check(paths: Sequence[str | Path], columns: Mapping[str, str] | None = None)
         except DataError as problem:
             tally.add_problem("", problem)
     lengths = tally.characters or [0]
+    duplicates, conflicts = list(tally.repeats.duplicates()), list(tally.repeats.conflicts())
     return DataReport(
         files=[str(path) for path in paths],
         format="+".join(dict.fromkeys(tally.formats)),
@@ -128,14 +142,18 @@ def check(paths: Sequence[str | Path], columns: Mapping[str, str] | None = None)
         digest=digest,
         size_bytes=_size(paths),
         characters={"min": min(lengths), "median": median(lengths), "max": max(lengths)},
-        duplicates=tally.duplicates,
+        duplicates=len(duplicates),
+        duplicate_rows=duplicates[:MAX_LISTED],
+        conflicts=len(conflicts),
+        conflicting_rows=conflicts[:MAX_LISTED],
         empty_answers=tally.empty_answers,
         blank_rows=tally.blank_rows,
+        labels=dict(tally.labels.most_common()),
     )
 
 
-def _check_file(path: str, columns: Mapping[str, str] | None, tally: _Tally) -> None:
-    shaped = shape_file(path, columns)
+def _check_file(path: str, columns: Mapping[str, str] | None, task: Task, tally: _Tally) -> None:
+    shaped = shape_file(path, columns, task)
     tally.formats.append(shaped.format.name)
     tally.columns += shaped.columns
     found = 0
@@ -145,7 +163,7 @@ def _check_file(path: str, columns: Mapping[str, str] | None, tally: _Tally) -> 
         elif entry is None:
             tally.blank_rows += 1
         else:
-            tally.add(entry)
+            tally.add(entry, path)
             found += 1
     if not found and not tally.problem_count:
         tally.add_problem(path, DataError(f"{path}: every row is blank"))

@@ -5,19 +5,24 @@ Both go through the functions that training goes through, with the same options.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .. import registry
-from ..api import Encoded
-from ..data.shaping import examples
+from ..api import Encoded, Task
+from ..data.labels import label_names
+from ..data.shaping import stream
 from ..options import parse
 from ..planner.reading import read_model
+from ..planner.tasks import choose_task
 from ..training import TrainingOptions, within_context
-from .encoding import EncodedSet, EncodingOptions, encode_examples
+from .batches import loss_tokens
+from .encoding import EncodedExample, EncodingOptions, encode_stream, nothing_left
 from .loading import load_tokenizer
 from .rendering import ChatRenderer
 
@@ -27,6 +32,33 @@ MAX_LISTED = 20_000
 _BOUNDS = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """Data as one model would be trained on it; the arguments of `preview` and `lengths`.
+
+    Attributes:
+        settings: training options by name; ``max_length``, ``loss_on`` and ``system_prompt`` matter here.
+        task: none: see `choose_task`.
+    """
+
+    model_path: str
+    data: Sequence[str]
+    columns: Mapping[str, str] | None = None
+    objective: str = ""
+    settings: Mapping[str, Any] | None = None
+    task: Task | None = None
+
+    def encode(self, tokenizer: Any, limit: int | None) -> tuple[Iterator[EncodedExample], EncodingOptions]:
+        """The first ``limit`` examples (none: all), one by one, and how they are encoded."""
+        spec = read_model(Path(self.model_path))
+        options = within_context(parse(TrainingOptions, self.settings or {}, owner="training"), spec.max_length)
+        task = self.task or choose_task(spec, self.columns)
+        labels = label_names(stream(self.data, self.columns, self.objective, task)) if task == "seq-cls" else []
+        examples = stream(self.data, self.columns, self.objective, task)
+        encoding = EncodingOptions(options.max_length, options.loss_on, options.system_prompt, tuple(labels))
+        return encode_stream(islice(examples, limit), ChatRenderer(tokenizer), examples.objective, encoding), encoding
+
+
 def preview(
     model_path: str,
     data: Sequence[str],
@@ -34,15 +66,13 @@ def preview(
     n: int = 1,
     objective: str = "",
     settings: Mapping[str, Any] | None = None,
+    task: Task | None = None,
 ) -> list[dict[str, Any]]:
     """The first ``n`` rows as training would see them, unpacked.
 
-    Args:
-        settings: training options by name; ``max_length``, ``loss_on`` and ``system_prompt`` matter here.
-
     Returns:
         ``{"text", "input_ids", "labels", "tokens"}`` each: ``labels`` as in `Encoded`, ``tokens`` what each token adds to
-        the text.
+        the text; of classified texts also ``label``, the name of the class.
 
     Raises:
         NotFound, CorruptFile, UnsafeFile: no such file, no usable tokenizer.
@@ -50,8 +80,12 @@ def preview(
         UsageError: an unknown or ill-typed setting.
     """
     tokenizer = load_tokenizer(model_path)
-    encoded, _ = _encode(Path(model_path), tokenizer, data, columns, objective, settings, limit=n)
-    return [_as_row(each, tokenizer) for each in encoded.encoded[:n]]
+    encoded, options = View(model_path, data, columns, objective, settings, task).encode(tokenizer, n)
+    found = list(encoded)
+    parts = [part for each in found for part in each.parts]
+    if not parts:
+        raise nothing_left(len(found), options.max_length)
+    return [_as_row(each, tokenizer, options.labels) for each in parts[:n]]
 
 
 def lengths(
@@ -61,6 +95,7 @@ def lengths(
     objective: str = "",
     settings: Mapping[str, Any] | None = None,
     limit: int | None = None,
+    task: Task | None = None,
 ) -> dict[str, Any]:
     """Token lengths of data, after cutting to ``max_length``.
 
@@ -69,60 +104,50 @@ def lengths(
 
     Returns:
         ``examples`` ``tokens`` ``loss_tokens`` ``truncated`` ``dropped`` ``max_length`` ``min`` ``median`` ``mean`` ``p95``
-        ``max``, ``histogram`` (``[{"from", "to", "count"}]``, both ends inclusive) ``lengths`` and ``loss_lengths`` (at most `MAX_LISTED`).
+        ``max``, ``lengths`` and ``loss_lengths`` (at most `MAX_LISTED`); of whole examples, before cutting: ``longest`` and
+        ``histogram`` (``[{"from", "to", "count"}]``, both ends inclusive).
 
     Raises:
         FineTUIError: as `preview`.
     """
-    encoded, options = _encode(Path(model_path), load_tokenizer(model_path), data, columns, objective, settings, limit=limit)
-    counts = [len(each.input_ids) for each in encoded]
-    losses = [sum(label != -100 for label in each.labels[1:]) for each in encoded]
-    ordered = sorted(counts)
-    step = -(-len(counts) // MAX_LISTED)
+    tokenizer = load_tokenizer(model_path)
+    encoded, options = View(model_path, data, columns, objective, settings, task).encode(tokenizer, limit)
+    counts, losses, whole = array("q"), array("q"), array("q")
+    truncated = dropped = 0
+    for each in encoded:
+        whole.append(each.length)
+        truncated += each.truncated
+        dropped += not each.parts
+        counts.extend(len(part.input_ids) for part in each.parts)
+        losses.extend(loss_tokens(part) for part in each.parts)
+    if not counts:
+        raise nothing_left(dropped, options.max_length)
+    ordered, step = sorted(counts), -(-len(counts) // MAX_LISTED)
     return {
         "examples": len(counts),
         "tokens": sum(counts),
         "loss_tokens": sum(losses),
-        "truncated": encoded.truncated,
-        "dropped": encoded.dropped,
+        "truncated": truncated,
+        "dropped": dropped,
         "max_length": options.max_length,
         "min": ordered[0],
         "median": median(ordered),
         "mean": sum(counts) / len(counts),
         "p95": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
         "max": ordered[-1],
-        "histogram": _histogram(ordered),
-        "lengths": counts[::step],
-        "loss_lengths": losses[::step],
+        "longest": max(whole),
+        "histogram": _histogram(sorted(whole)),
+        "lengths": list(counts[::step]),
+        "loss_lengths": list(losses[::step]),
     }
 
 
-def _encode(
-    folder: Path,
-    tokenizer: Any,
-    data: Sequence[str],
-    columns: Mapping[str, str] | None,
-    objective: str,
-    settings: Mapping[str, Any] | None,
-    *,
-    limit: int | None,
-) -> tuple[EncodedSet, TrainingOptions]:
-    options = within_context(parse(TrainingOptions, settings or {}, owner="training"), read_model(folder).max_length)
-    dataset = examples(data, columns, objective, limit=limit)
-    encoded = encode_examples(
-        dataset,
-        ChatRenderer(tokenizer),
-        registry.load("objectives", dataset.objective),
-        EncodingOptions(options.max_length, options.loss_on, options.system_prompt),
-    )
-    return encoded, options
-
-
-def _as_row(encoded: Encoded, tokenizer: Any) -> dict[str, Any]:
+def _as_row(encoded: Encoded, tokenizer: Any, labels: Sequence[str]) -> dict[str, Any]:
     """One entry as JSON; the text of a cut one is what is left of it."""
     ids = encoded.input_ids
     text = encoded.text or tokenizer.decode(ids, skip_special_tokens=False)
-    return {"text": text, "input_ids": ids, "labels": encoded.labels, "tokens": _token_texts(ids, tokenizer)}
+    named = {} if encoded.label is None else {"label": labels[encoded.label]}
+    return {"text": text, "input_ids": ids, "labels": encoded.labels, "tokens": _token_texts(ids, tokenizer), **named}
 
 
 def _token_texts(ids: Sequence[int], tokenizer: Any) -> list[str]:
