@@ -8,7 +8,7 @@ A plugin is a class that subclasses one of these contracts, registered under the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -90,7 +90,7 @@ class Method(ABC):
     """One fine-tuning method.
 
     Class attributes say what it is; the first group of methods answers without torch, the second runs in a worker.
-    The order there: `load_arguments` → ``from_pretrained`` → `prepare` → `begin` → (`before_step` → forward, backward →
+    The order there: `load_arguments` → ``from_pretrained`` → `prepare` → `begin` → `see_data` → (`before_step` → forward, backward →
     optimizer → `after_step`, now and then `after_evaluation`)* → `save`. ``options`` is always an instance of the class's
     ``options`` type. A method that remembers something between steps hands it out in `state`, so that a resumed run goes on
     exactly. For ``seq-cls`` the base comes with a new head (`core.worker.heads`), which every method trains and saves.
@@ -147,6 +147,14 @@ class Method(ABC):
 
     def begin(self, model: Any, options: Any, course: Course) -> None:
         """Called once in every attempt of a run, before `load_state` and before any step."""
+
+    def see_data(self, model: Any, options: Any, batches: Iterator[Any], run: Callable[[Any], Any]) -> None:
+        """Called once in a new run before any step (not when it resumes): for starts that are computed from data.
+
+        Args:
+            batches: of the training data, padded, in the order in which it will be seen (`core.worker.batches.Batch`).
+            run: puts one through the model, without gradients, in the run's precision.
+        """
 
     def before_step(self, model: Any, options: Any, step: int, total_steps: int) -> None:
         """Called before the forward pass of optimizer step ``step`` (from 0)."""

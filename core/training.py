@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .errors import UsageError
+from .errors import Incompatible, UsageError
 from .examples import LossOn
 from .options import option
 
@@ -22,6 +22,9 @@ class TrainingOptions:
     max_length: int = option(1024, "Longer examples are cut to this.", minimum=8, group="Batch", unit="tokens")
     packing: bool = option(True, "Lay a batch's examples end to end instead of padding them; none sees another.", group="Batch")
     learning_rate: float | None = option(None, "Peak learning rate; none takes the method's own default.", minimum=0.0, group="Optimizer")
+    optim: Literal["adamw", "paged_adamw_32bit", "paged_adamw_8bit"] = option(
+        "adamw", "The optimizer; paged: its states move to the machine's memory when the GPU's is full (bitsandbytes).", group="Optimizer"
+    )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = option(
         "cosine", "How the learning rate falls after warm-up.", group="Optimizer"
     )
@@ -57,6 +60,24 @@ class TrainingOptions:
 def within_context(options: TrainingOptions, positions: int) -> TrainingOptions:
     """``options`` with ``max_length`` cut to what the model has positions for; every room that cuts examples comes through here."""
     return options if options.max_length <= positions else replace(options, max_length=positions)
+
+
+def require_pageable(options: TrainingOptions, kind: str) -> None:
+    """Refuse a paged optimizer where there is nothing to page.
+
+    Args:
+        kind: of the device, ``cuda`` or ``cpu``.
+
+    Raises:
+        Incompatible: the device is no GPU.
+        UsageError: it does not go with ``master_copy``.
+    """
+    if options.optim == "adamw":
+        return
+    if kind != "cuda":
+        raise Incompatible(f"optim={options.optim} pages a GPU's memory, and this run computes on the {kind.upper()}", "set optim=adamw")
+    if options.master_copy == "fp32":
+        raise UsageError(f"optim={options.optim} does not go with master_copy=fp32", "leave one of them out")
 
 
 def require_master_copies(method: str, artifact: str, precision: str = "bf16") -> None:

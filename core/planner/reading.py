@@ -22,7 +22,7 @@ _SAFETENSORS_DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "
 
 _BLOCK = re.compile(r"(?:^|\.)(\d+)\.")
 _NOT_LINEAR = re.compile(r"embed|norm|ln_|relative_attention_bias|conv1d|rotary", re.IGNORECASE)
-_CONV1D = frozenset({"gpt2", "openai-gpt"})
+CONV1D = frozenset({"gpt2", "openai-gpt"})
 """Model types whose projections are stored as (in, out)."""
 
 
@@ -151,6 +151,6 @@ def find_linears(tensors: Mapping[str, TensorSpec], model_type: str) -> tuple[Li
         if block is None or not name.endswith(".weight") or len(tensor.shape) != 2 or _NOT_LINEAR.search(name):
             continue
         first, second = tensor.shape
-        into, out = (first, second) if model_type in _CONV1D else (second, first)
+        into, out = (first, second) if model_type in CONV1D else (second, first)
         rows.append(LinearSpec(name.removesuffix(".weight"), into, out, int(block.group(1))))
     return tuple(sorted(rows, key=lambda linear: linear.block))

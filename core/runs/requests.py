@@ -28,7 +28,7 @@ from ..planner.memory import Plan
 from ..planner.reading import read_model
 from ..planner.tasks import choose_task, for_task
 from ..planner.workload import guess_lengths
-from ..training import TrainingOptions, require_master_copies
+from ..training import TrainingOptions, require_master_copies, require_pageable
 from .launch import launch
 from .spec import EvaluateRequest, MergeRequest, RunKind, TrainRequest
 from .store import Run, RunStore
@@ -237,6 +237,7 @@ def _planned_memory(
 ) -> int:
     """The planned peak in bytes; raises `DoesNotFit` where no device that may be used has so much memory."""
     devices = select(gpus)
+    require_pageable(parse(TrainingOptions, training_options, owner="training"), devices[0].kind)
     plans = [
         plan_on(device, model, method, method_options, training_options, task=task, num_labels=labels, rows=rows.examples)
         for device in devices

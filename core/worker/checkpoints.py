@@ -213,14 +213,23 @@ def _trainable(model: Any, optimizer: Any) -> dict[str, tuple[torch.Tensor, torc
 def _optimizer_tensors(model: Any, optimizer: Any) -> dict[str, torch.Tensor]:
     names = list(_trainable(model, optimizer))
     states = optimizer.state_dict()["state"]
-    return {f"{names[number]}:{key}": value for number, entries in states.items() for key, value in entries.items()}
+    return {f"{names[number]}:{key}": value for number, entries in states.items() for key, value in _flat(entries)}
 
 
-def _by_parameter(saved: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    entries: dict[str, dict[str, torch.Tensor]] = {}
+def _flat(entries: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
+    """An optimizer's state of one parameter as tensors: bitsandbytes nests some of it, and counts steps in an ``int``."""
+    for key, value in entries.items():
+        if isinstance(value, dict):
+            yield from _flat(value)
+        else:
+            yield key, torch.as_tensor(value)
+
+
+def _by_parameter(saved: dict[str, torch.Tensor]) -> dict[str, dict[str, Any]]:
+    entries: dict[str, dict[str, Any]] = {}
     for key, value in saved.items():
         name, _, what = key.rpartition(":")
-        entries.setdefault(name, {})[what] = value
+        entries.setdefault(name, {})[what] = int(value) if value.dtype == torch.int64 and value.ndim == 0 else value
     return entries
 
 

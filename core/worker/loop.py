@@ -17,7 +17,7 @@ from .batches import Batch, Schedule, collate, in_batches
 from .checkpoints import Checkpoints, Progress
 from .classify import score_classes
 from .corpus import Corpus
-from .forward import mean_loss
+from .forward import mean_loss, model_arguments
 from .losses import LossFunction
 from .memory import MemoryMeter
 from .optim import held
@@ -85,6 +85,7 @@ class Loop:
         self.resume()
         self.model.train()
         if self.progress.step == 0:
+            self.method.see_data(self.model, self.method_options, self.first_batches(), self.look)
             self.sample()
         elif self.evaluation_due() and self.progress.evaluation.get("step") != self.progress.step:
             self.evaluate()  # the attempt before was stopped during this one
@@ -131,6 +132,19 @@ class Loop:
             for numbers in self.schedule.step(step)
             for batch in collate([self.corpus.train[i] for i in numbers], packed=self.packed, pad_id=pad_id, device=self.device)
         ]
+
+    def first_batches(self) -> Iterator[Batch]:
+        """The training data as the first steps see it, padded."""
+        pad_id = self.corpus.renderer.tokenizer.pad_token_id or 0
+        for step in range(self.total_steps):
+            for numbers in self.schedule.step(step):
+                yield from collate([self.corpus.train[i] for i in numbers], packed=False, pad_id=pad_id, device=self.device)
+
+    @torch.no_grad()
+    def look(self, batch: Batch) -> None:
+        """Put a batch through the model for its own sake."""
+        with self.precision.autocast():
+            self.model(**model_arguments(batch))
 
     def backward(self, batch: Batch, loss_tokens: int) -> float:
         """Forward and backward of one batch; returns its summed loss."""

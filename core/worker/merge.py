@@ -55,7 +55,7 @@ def check_mergeable(adapter: Path) -> None:
             reason += "; its LoRA part was trained together with the others and means little without them"
     elif config.is_prompt_learning:
         reason = "it is made of virtual tokens in front of the prompt, which no weight of the base can hold"
-    elif config.is_adaption_prompt or kind in ("XLORA", "POLY", "SHADOW", "LILY", "PEANUT"):
+    elif config.is_adaption_prompt or kind in ("XLORA", "POLY", "SHADOW", "LILY"):
         reason = "what it adds depends on the input, so no fixed weight equals it"
     elif getattr(config, "alora_invocation_tokens", None) or getattr(config, "layer_replication", None):
         reason = "it works on some positions, or on copies of layers, only"

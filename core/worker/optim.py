@@ -81,7 +81,17 @@ def build_optimizer(
     }  # fmt: skip
     if options.master_copy == "fp32":
         return MasterCopyAdamW(groups, precision.dtype, **arguments)
+    if options.optim != "adamw":
+        return _paged(groups, options, **arguments)
     return torch.optim.AdamW(groups, **arguments)
+
+
+def _paged(groups: list[dict[str, Any]], options: TrainingOptions, *, fused: bool, **arguments: Any) -> torch.optim.Optimizer:
+    """AdamW whose states lie in pages that the driver moves to the machine's memory when the GPU's is full
+    (https://arxiv.org/abs/2305.14314), in 32 bits or in blocks of 8 (https://arxiv.org/abs/2110.02861)."""
+    from bitsandbytes.optim import PagedAdamW8bit, PagedAdamW32bit
+
+    return (PagedAdamW8bit if options.optim == "paged_adamw_8bit" else PagedAdamW32bit)(groups, **arguments)
 
 
 def held(optimizer: torch.optim.Optimizer) -> list[tuple[nn.Parameter, torch.Tensor]]:

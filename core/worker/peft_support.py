@@ -141,6 +141,8 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     config: Any = model.peft_config[ADAPTER]
     tensors = _unshared({name: tensor.detach().to("cpu") for name, tensor in _adapter_tensors(model).items()})
     values = config.to_dict()
+    if values.get("eva_config") is not None:  # its start is in the weights now
+        values |= {"init_lora_weights": True, "eva_config": None}
     if _mutates_base(config):
         tensors = _as_difference(tensors, model.initial_adapter)  # pyright: ignore[reportArgumentType]
         alphas = 2**0.5 if config.use_rslora else 2

@@ -17,7 +17,7 @@ from ..planner.reading import read_model
 from ..planner.tasks import for_task
 from ..runs.job import Job, Stopped, run_job
 from ..runs.spec import TrainRequest
-from ..training import TrainingOptions, require_master_copies, within_context
+from ..training import TrainingOptions, require_master_copies, require_pageable, within_context
 from . import attention
 from .batches import Schedule
 from .checkpoints import Checkpoints, Progress
@@ -77,6 +77,7 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     method_options = parse(method.options, request.method_options, owner=f"method '{method.name}'")
     device = torch.device("cpu") if request.gpus == "none" else compute_device()
     precision = choose(device, options.bf16, options.fp16)
+    require_pageable(options, device.type)
     if options.master_copy == "fp32":
         require_master_copies(method.name, method.artifact, precision.name)
     meter = MemoryMeter(device)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...core.api import Footprint, ModelSpec, PeftMethod, Task, UsageError, option
+from ...core.api import Course, Footprint, ModelSpec, PeftMethod, Task, UsageError, option
 from .lora import missing_targets, selected
 
 if TYPE_CHECKING:
@@ -81,12 +81,13 @@ class AdaLora(PeftMethod):
             fan_in_fan_out=stores_transposed(model),
         )  # fmt: skip
 
-    def before_step(self, model: Any, options: AdaLoraOptions, step: int, total_steps: int) -> None:
+    def begin(self, model: Any, options: AdaLoraOptions, course: Course) -> None:
         """Tell PEFT's schedule how long this training is.
 
         Raises:
             UsageError: the options leave no steps for pruning.
         """
+        total_steps = course.total_steps
         first, last = _steps(options.tinit, total_steps), _steps(options.tfinal, total_steps)
         if first + last >= total_steps:
             raise UsageError(

@@ -1,14 +1,14 @@
 """LoRA: low-rank updates of the linear projections (https://arxiv.org/abs/2106.09685).
 
 With rsLoRA's scale (https://arxiv.org/abs/2312.03732), DoRA (https://arxiv.org/abs/2402.09353), LoRA+'s two learning rates
-(https://arxiv.org/abs/2402.12354), ranks by module, and the starts of PiSSA (https://arxiv.org/abs/2404.02948) and OLoRA
-(https://arxiv.org/abs/2406.01775).
+(https://arxiv.org/abs/2402.12354), ranks by module, and the starts of PiSSA (https://arxiv.org/abs/2404.02948) , OLoRA
+(https://arxiv.org/abs/2406.01775) and EVA (https://arxiv.org/abs/2410.07170).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,20 +43,22 @@ class LoraBaseOptions:
 class LoraOptions(LoraBaseOptions):
     """Options of `Lora`."""
 
-    init_lora_weights: Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora"] = option(
-        "default", "How the update starts; pissa and olora start from the base's own principal parts.", group="Adapter", advanced=True
-    )
+    init_lora_weights: Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora", "eva"] = option(
+        "default", "How the update starts; pissa and olora: from the base's own principal parts; eva: from those of the data.",
+        group="Adapter", advanced=True,
+    )  # fmt: skip
 
 
 class LoraMethod(PeftMethod):
     """What `Lora` and its quantised variant share."""
 
-    def refusal(self, model: ModelSpec, task: Task, options: LoraBaseOptions) -> str:
+    def refusal(self, model: ModelSpec, task: Task, options: Any) -> str:
         """Names in ``target_modules`` and in the patterns that the model lacks."""
         return (
             super().refusal(model, task, options)
             or missing_targets(model.linears, options.target_modules)
             or pattern_problem(model.linears, options)
+            or _start_problem(options)
         )
 
     def footprint(self, model: ModelSpec, options: LoraBaseOptions) -> Footprint:
@@ -80,6 +82,13 @@ class LoraMethod(PeftMethod):
     def peft_config(self, model: Any, options: Any, task: Task) -> PeftConfig:
         """PEFT's ``LoraConfig``."""
         return lora_config(model, options, task)
+
+    def see_data(self, model: Any, options: Any, batches: Iterator[Any], run: Callable[[Any], Any]) -> None:
+        """Compute the start that EVA takes from the data."""
+        if options.init_lora_weights == "eva":
+            from ...core.worker.starts import eva_start
+
+            eva_start(model, batches, run)
 
 
 class Lora(LoraMethod):
@@ -123,6 +132,12 @@ def missing_targets(linears: Sequence[LinearSpec], targets: str | list[str]) -> 
     return f"target_modules names {', '.join(missing)}, but the model's projections are {known}" if missing else ""
 
 
+def _start_problem(options: Any) -> str:
+    if options.init_lora_weights == "eva" and options.rank_pattern:
+        return "init_lora_weights=eva does not go with rank_pattern: it finds directions for one rank everywhere"
+    return ""
+
+
 def pattern_problem(linears: Sequence[LinearSpec], options: LoraBaseOptions) -> str:
     """A sentence about patterns that match no chosen projection or ask for no rank, empty where all are sound."""
     chosen = [linear.name for linear in selected(linears, options.target_modules)]
@@ -159,14 +174,16 @@ def adapter_parameters(linears: Sequence[LinearSpec], options: LoraBaseOptions) 
 
 def lora_config(model: Any, options: Any, task: Task) -> PeftConfig:
     """PEFT's configuration for these options on a loaded base."""
-    from peft import LoraConfig
+    from peft import EvaConfig, LoraConfig
 
     from ...core.worker.peft_support import stores_transposed, target_modules, task_arguments
 
     start = options.init_lora_weights
+    computed = {"eva": {"eva_config": EvaConfig(rho=1.0)}, "loftq": {"init_lora_weights": True}}.get(start, {})
     return LoraConfig(
         **task_arguments(model, task), r=options.r, lora_alpha=options.lora_alpha, lora_dropout=options.lora_dropout,  # pyright: ignore[reportArgumentType]
         target_modules=target_modules(model, options.target_modules), use_rslora=options.use_rslora, use_dora=options.use_dora,
         rank_pattern=dict(options.rank_pattern), alpha_pattern=dict(options.alpha_pattern),
-        init_lora_weights=True if start == "default" else start, bias="none", fan_in_fan_out=stores_transposed(model),
+        bias="none", fan_in_fan_out=stores_transposed(model),
+        **{"init_lora_weights": True if start == "default" else start, **computed},
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.api import Footprint, ModelSpec, Task, option
@@ -22,9 +23,10 @@ _OUTER_BLOCK = 256
 class QloraOptions(LoraBaseOptions):
     """Options of `Qlora`; the last three are spelt as in transformers' ``BitsAndBytesConfig``."""
 
-    init_lora_weights: Literal["default", "gaussian", "orthogonal"] = option(
-        "default", "How the update starts.", group="Adapter", advanced=True
-    )
+    init_lora_weights: Literal["default", "gaussian", "orthogonal", "eva", "loftq"] = option(
+        "default", "How the update starts; eva: from the data; loftq: with most of what quantisation took away.",
+        group="Adapter", advanced=True,
+    )  # fmt: skip
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = option("nf4", "The 4-bit numbers: nf4 suits normally distributed weights.", group="Base")
     bnb_4bit_use_double_quant: bool = option(True, "Quantise the scales too: 0.4 bits a weight less.", group="Base")
     bnb_4bit_compute_dtype: Literal["auto", "bfloat16", "float16", "float32"] = option(
@@ -41,6 +43,13 @@ class Qlora(LoraMethod):
     reference = "https://arxiv.org/abs/2305.14314"
     options = QloraOptions
     learning_rate = 2e-4
+
+    def refusal(self, model: ModelSpec, task: Task, options: QloraOptions) -> str:
+        """Also a start that does not go with DoRA."""
+        reason = super().refusal(model, task, options)
+        if not reason and options.use_dora and options.init_lora_weights == "loftq":
+            return "use_dora does not go with init_lora_weights=loftq, whose start is not zero"
+        return reason
 
     def footprint(self, model: ModelSpec, options: QloraOptions) -> Footprint:
         """LoRA's parameters; the projections at half a byte a weight plus their scales."""
@@ -75,4 +84,10 @@ class Qlora(LoraMethod):
 
         if options.bnb_4bit_compute_dtype == "auto":
             compute_in(model, model.dtype)
-        return super().prepare(model, options, task)
+        folder = Path(model.name_or_path)
+        wrapped = super().prepare(model, options, task)
+        if options.init_lora_weights == "loftq" and not any(parameter.is_meta for parameter in wrapped.parameters()):
+            from ...core.worker.starts import loftq_start
+
+            loftq_start(wrapped, folder)
+        return wrapped
