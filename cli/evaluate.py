@@ -1,34 +1,45 @@
-"""``finetui eval``: loss and perplexity of a base and of its adapters, on one loaded base."""
+"""``finetui eval``: loss and perplexity, or accuracy and F1, of a base and of its adapters, on one loaded base."""
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
+from ..core.api import Task
 from ..core.runs.requests import evaluate_request
 from .command import App, command, settings_of
 from .data import COLUMNS_HELP, columns_of
 from .output import table, write_json
 from .watch import finish
 
-_COLUMNS = [("name", "adapter"), ("loss", "loss>"), ("perplexity", "perplexity>"), ("accuracy", "accuracy>"), ("tokens", "tokens>")]
+_COLUMNS = [
+    ("name", "adapter"),
+    ("loss", "loss>"),
+    ("perplexity", "perplexity>"),
+    ("accuracy", "accuracy>"),
+    ("f1", "F1>"),
+    ("tokens", "tokens>"),
+]
 
 
 @command("eval")
 @click.option("--model", required=True, help="Base model.")
 @click.option("--adapter", "adapters", multiple=True, help="An adapter of that base; may be given several times.")
 @click.option("--data", required=True, multiple=True, metavar="FILE", help="Evaluation data; may be given several times.")
+@click.option("--task", type=click.Choice(get_args(Task)), default=None, help="Default: that of the adapters.")
 @click.option("--columns", default="", help=COLUMNS_HELP)
 @click.option("--objective", default="", help="sft or text; default: by the shape of the data.")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="max_length, per_device_eval_batch_size, loss_on, ...")
 @click.option("--gpus", default=None, help="auto, none, or indices or UUIDs.")
 @click.option("--detach", is_flag=True, help="Return at once with the run's id.")
 def evaluate(
-    app: App, model: str, adapters: tuple[str, ...], data: tuple[str, ...], columns: str, objective: str, settings: tuple[str, ...],
-    gpus: str | None, detach: bool,
+    app: App, model: str, adapters: tuple[str, ...], data: tuple[str, ...], task: Task | None, columns: str, objective: str,
+    settings: tuple[str, ...], gpus: str | None, detach: bool,
 ) -> None:  # fmt: skip
-    """Loss and perplexity, averaged over the tokens that carry loss; the first row is the base alone."""
+    """Loss and perplexity, averaged over the tokens that carry loss, or accuracy and macro-F1; the first row is the base alone."""
     request = evaluate_request(
-        app.home, model=model, adapters=adapters, data=data, columns=columns_of(columns), objective=objective,
+        app.home, model=model, adapters=adapters, data=data, columns=columns_of(columns), task=task, objective=objective,
         settings=settings_of(settings), gpus=gpus or app.settings.gpus,
     )  # fmt: skip
     result = finish(app, app.home, "evaluate", f"eval-{request.model.rsplit('/', 1)[-1]}", request, detach=detach)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import msgspec
 
 from ..core import registry
+from ..core.api import Task
 from ..core.devices import select
 from ..core.errors import UsageError
 from ..core.options import parse, respelt, to_dict
@@ -44,7 +45,7 @@ def parse_size(text: str) -> int:
 @click.option("--method", default="", help="Default: every method, ranked.")
 @click.option("--data", multiple=True, metavar="FILE", help="Plan with the token lengths of this data.")
 @click.option("--memory", default="", help="Memory of the device, for example 24GiB; default: what this machine has.")
-@click.option("--task", type=click.Choice(["causal-lm", "seq-cls"]), default="causal-lm", help="What is trained.")
+@click.option("--task", type=click.Choice(get_args(Task)), default="causal-lm", help="What is trained.")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Training and method options, as for train.")
 @click.option("--gpus", default=None, help="auto, none, or indices or UUIDs.")
 def plan(

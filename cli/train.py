@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
 from ..core import registry
+from ..core.api import Task
 from ..core.config import read_toml
 from ..core.errors import FineTUIError, UsageError
 from ..core.options import Option, describe
@@ -100,7 +101,7 @@ def _value_of(flags: tuple[str, ...], args: list[str]) -> str:
 @click.option("--method", required=True, help="Fine-tuning method: finetui methods list.")
 @click.option("--name", default="", help="Name of the result; default: made from model and method.")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Any option by name, the value in TOML.")
-@click.option("--task", type=click.Choice(["causal-lm", "seq-cls"]), default=None, help=TASK_HELP)
+@click.option("--task", type=click.Choice(get_args(Task)), default=None, help=TASK_HELP)
 @click.option("--objective", default="", help="sft (answers) or text (every token); default: by the shape of the data.")
 @click.option("--columns", default="", help=COLUMNS_HELP)
 @click.option("--eval-data", multiple=True, metavar="FILE", help="Evaluation data.")

@@ -11,11 +11,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from .api import Task
 from .catalog.catalog import Catalog
+from .catalog.classes import task_of
 from .catalog.digest import weight_files
 from .catalog.entries import AdapterEntry, ModelEntry
-from .errors import CorruptFile, NotFound, closest
+from .errors import CorruptFile, Incompatible, NotFound, closest
 from .paths import Home
+from .planner.reading import read_model
+from .planner.tasks import choose_task
 from .session import WorkerSession
 
 
@@ -48,6 +52,9 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
         first_token_seconds: to the first.
         swap_seconds: to make the adapter active.
         finish: ``end`` (the model ended its turn), ``length`` or ``cancelled``.
+        label: what a classifier takes the prompt for, which is its ``text`` too; none where text was written.
+        score: the label's probability.
+        scores: every label's, the most probable first.
     """
 
     text: str
@@ -57,6 +64,9 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     first_token_seconds: float
     swap_seconds: float
     finish: Literal["end", "length", "cancelled"]
+    label: str | None = None
+    score: float | None = None
+    scores: dict[str, float] = {}
 
 
 class Answer(Generation, frozen=True, kw_only=True):
@@ -98,10 +108,14 @@ class Playground:
         self._stamps: dict[str, list[tuple[Any, ...]]] = {}
         self.model: ModelEntry = self._catalog.model(model)
         entries = [self._resolve(adapter) for adapter in adapters]  # all of them before the worker starts
+        self.task: Task = task_of(Path(entries[0].path)) if entries else choose_task(read_model(Path(self.model.path)))
+        """What the base is loaded for: that of the first adapter, else what its kind allows."""
+        for entry in entries:
+            self._require_task(entry)
         self._session = WorkerSession(log, gpus)
         try:
-            self.status: dict[str, Any] = self._session.call("load", model_path=self.model.path)
-            """``{model, device, dtype, seconds, …}`` of the loaded base."""
+            self.status: dict[str, Any] = self._session.call("load", model_path=self.model.path, task=self.task)
+            """``{model, task, device, dtype, seconds, …}`` of the loaded base."""
             for entry in entries:
                 self._load(entry)
         except BaseException:
@@ -152,6 +166,8 @@ class Playground:
     ) -> Iterator[str | Answer]:
         """Generate; yields pieces of text as they come and the `Answer` last. Closing the iterator early cancels.
 
+        A classifier answers with the label of the prompt, or of a conversation's last message.
+
         Args:
             prompt: one user turn; with ``raw`` the text to continue as it is.
             messages: a conversation instead, ``{"role", "content"}`` each.
@@ -198,7 +214,17 @@ class Playground:
         self._catalog.check_pair(self.model, entry, ignore_digest=self._force)
         return entry
 
+    def _require_task(self, entry: AdapterEntry) -> None:
+        """One loaded base has one kind of head."""
+        task = task_of(Path(entry.path))
+        if task != self.task:
+            raise Incompatible(
+                f"adapter '{entry.name}' {_DOES[task]}, but the base is loaded to be one that {_DOES[self.task]}",
+                "use adapters of one task at a time: start again with those of the other",
+            )
+
     def _load(self, entry: AdapterEntry) -> LoadedAdapter:
+        self._require_task(entry)
         stamp = _stamp(entry.path)
         name = next((loaded.name for loaded in self._loaded.values() if loaded.path == entry.path), "")
         if name and self._stamps[name] == stamp:
@@ -219,6 +245,9 @@ class Playground:
         if name not in self._loaded:
             raise NotFound(f"no adapter named '{name}' is loaded", closest(name, self._loaded, "adapter"))
         return self._loaded[name]
+
+
+_DOES: dict[Task, str] = {"seq-cls": "classifies texts", "causal-lm": "writes text"}
 
 
 def _stamp(folder: str) -> list[tuple[Any, ...]]:

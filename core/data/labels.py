@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from ..api import Example
 from ..errors import DataError, closest
@@ -32,7 +32,12 @@ def _order(name: str) -> tuple[bool, int, str]:
         return True, 0, name
 
 
-def require_known(examples: Iterable[Example], names: Sequence[str]) -> None:
+def label_set(examples: Iterable[Example]) -> list[str]:
+    """The distinct labels in order, however few."""
+    return sorted({example.label for example in examples if example.label is not None}, key=_order)
+
+
+def require_known(examples: Iterable[Example], names: Sequence[str], whose: str = "the training data") -> None:
     """Refuse examples of classes that are not trained.
 
     Raises:
@@ -41,18 +46,9 @@ def require_known(examples: Iterable[Example], names: Sequence[str]) -> None:
     known = set(names)
     for example in examples:
         if example.label not in known:
-            raise unknown_label(example, names)
+            raise unknown_label(example, names, whose)
 
 
 def unknown_label(example: Example, names: Sequence[str], whose: str = "the training data") -> DataError:
     """What to say of an example whose label is none of ``names``."""
     return DataError(f"{example.source}: the label '{example.label}' is not one of {whose}", closest(example.label or "", names, "label"))
-
-
-def names_of(config: Mapping[str, object]) -> list[str]:
-    """The labels that a ``config.json`` names, in order; empty where it names none (or only ``LABEL_0``, …)."""
-    found = config.get("id2label")
-    if not isinstance(found, Mapping):
-        return []
-    names = [str(found[key]) for key in sorted(found, key=int)]
-    return [] if names == [f"LABEL_{number}" for number in range(len(names))] else names

@@ -14,7 +14,8 @@ import msgspec
 from .. import registry
 from ..api import Example, Method, Task
 from ..catalog.catalog import Catalog
-from ..catalog.entries import ModelEntry
+from ..catalog.classes import task_of
+from ..catalog.entries import AdapterEntry, ModelEntry
 from ..catalog.names import free_name, require_free
 from ..data.labels import label_names, require_known
 from ..data.shaping import Dataset, examples
@@ -255,6 +256,7 @@ def evaluate_request(
     adapters: Sequence[str] = (),
     data: Sequence[str | Path],
     columns: Mapping[str, str] | None = None,
+    task: Task | None = None,
     objective: str = "",
     settings: Mapping[str, Any] | None = None,
     gpus: str = "auto",
@@ -262,6 +264,7 @@ def evaluate_request(
     """Check and resolve an evaluation of a base and any number of its adapters.
 
     Args:
+        task: none: that of the adapters, or without any what `choose_task` says.
         settings: ``max_length``, ``per_device_eval_batch_size``, ``loss_on``, ``system_prompt``. Their defaults do not
             depend on the adapters, so that figures of two evaluations can be compared, and agree with ``data preview``.
     """
@@ -273,12 +276,26 @@ def evaluate_request(
         catalog.check_pair(entry, adapter)
     options: TrainingOptions = parse(TrainingOptions, settings or {}, owner="evaluation")
     files = existing_files(data)
-    examples(files, dict(columns or {}), objective, limit=QUICK_ROWS)
+    task = task or _task_of(entry, found, columns)
+    examples(files, dict(columns or {}), objective, task=task, limit=QUICK_ROWS)
     return EvaluateRequest(
         model=model, model_path=entry.path, adapters=[{"name": a.name, "path": a.path} for a in found], data=files,
-        columns=dict(columns or {}), objective=objective, max_length=options.max_length, batch_size=options.per_device_eval_batch_size,
-        loss_on=options.loss_on, system_prompt=options.system_prompt, gpus=gpus,
+        columns=dict(columns or {}), task=task, objective=objective, max_length=options.max_length,
+        batch_size=options.per_device_eval_batch_size, loss_on=options.loss_on, system_prompt=options.system_prompt, gpus=gpus,
     )  # fmt: skip
+
+
+def _task_of(model: ModelEntry, adapters: Sequence[AdapterEntry], columns: Mapping[str, str] | None) -> Task:
+    """The one task of all ``adapters``; without any, what the model's kind allows.
+
+    Raises:
+        Incompatible: some write text and some classify.
+    """
+    tasks = {adapter.name: task_of(Path(adapter.path)) for adapter in adapters}
+    if len(set(tasks.values())) > 1:
+        listed = ", ".join(f"{name} ({task})" for name, task in tasks.items())
+        raise Incompatible(f"these adapters are for different tasks: {listed}", "evaluate those of each task apart")
+    return next(iter(tasks.values()), None) or choose_task(read_model(Path(model.path)), columns)
 
 
 def merge_request(

@@ -105,6 +105,7 @@ class EvaluateRequest(msgspec.Struct, frozen=True, kw_only=True):
     adapters: list[dict[str, str]] = []
     data: list[str]
     columns: dict[str, str] = {}
+    task: Task = "causal-lm"
     objective: str = ""
     max_length: int = 1024
     batch_size: int = 8

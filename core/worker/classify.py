@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from ..api import Rendered
+from ..api import Encoded, Rendered
+from ..errors import UsageError
+from ..inference import Generation
+from ..planner.reading import read_model
 from .batches import Batch, collate
+from .encoding import cut
+from .engine import Engine
 from .forward import class_logits
 from .precision import Precision
 from .rendering import ChatRenderer
@@ -64,19 +70,47 @@ def macro_f1(expected: Sequence[int], predicted: Sequence[int]) -> float:
     return sum(scores) / len(scores)
 
 
-@torch.no_grad()
-def predict(
-    model: Any, renderer: ChatRenderer, text: str, labels: Sequence[str], max_length: int, precision: Precision
-) -> dict[str, float]:
-    """The probability of each label for ``text`` (cut to ``max_length`` tokens), the most probable first; the model stays as it was."""
-    from .encoding import cut
+def encode_text(renderer: ChatRenderer, text: str, max_length: int) -> Encoded:
+    """A text as training shows it, cut to ``max_length`` tokens."""
+    (whole,) = renderer.encode([Rendered(((text, False),), "sequence")])
+    return cut(whole, max_length)
 
+
+@torch.no_grad()
+def predict(model: Any, encoded: Encoded, labels: Sequence[str], precision: Precision) -> dict[str, float]:
+    """The probability of each label, the most probable first; the model is left in the mode it was in."""
     training = model.training
     model.eval()
     device = next(model.parameters()).device
-    (encoded,) = renderer.encode([Rendered(((text, False),), "sequence")])
-    (batch,) = collate([cut(encoded, max_length)], packed=False, pad_id=0, device=device)
+    (batch,) = collate([encoded], packed=False, pad_id=0, device=device)
     with precision.autocast():
         chances = class_logits(model, batch)[0].softmax(-1).tolist()
     model.train(training)
     return dict(sorted(zip(labels, chances), key=lambda pair: -pair[1]))
+
+
+def classify(engine: Engine, text: str, adapter: str | None = None) -> Generation:
+    """What ``adapter`` (none: the base, where it was trained to classify) takes ``text`` for.
+
+    Raises:
+        NotFound: no such adapter is resident.
+        UsageError: the text is empty, or the base alone is no classifier.
+    """
+    swap_seconds = engine.activate(adapter)
+    if not engine.labels:
+        raise UsageError(f"{engine.path.name} alone is no classifier", "name an adapter trained with --task seq-cls")
+    if not text.strip():
+        raise UsageError("the prompt is empty", "give it some text")
+    started = time.perf_counter()
+    encoded = encode_text(ChatRenderer(engine.tokenizer), text, read_model(engine.path).max_length)
+    scores = predict(engine.model, encoded, engine.labels, AS_STORED)
+    label, score = next(iter(scores.items()))
+    seconds = time.perf_counter() - started
+    return Generation(
+        text=label, tokens=0, prompt_tokens=len(encoded.input_ids), seconds=seconds, first_token_seconds=seconds, swap_seconds=swap_seconds,
+        finish="end", label=label, score=score, scores=scores,
+    )  # fmt: skip
+
+
+AS_STORED = Precision(torch.float32, "cpu")
+"""No autocast: the weights compute in the format they are stored in."""

@@ -9,10 +9,23 @@ from typing import Any
 import msgspec
 import torch
 
-from ..errors import NameTaken, NotFound, closest
+from ..api import Task
+from ..catalog.classes import classes_of, task_of
+from ..errors import Incompatible, NameTaken, NotFound, closest
 from ..inference import LoadedAdapter
+from ..planner.reading import read_model
 from .loading import compute_device, load_base, load_tokenizer, quiet_libraries
 from .slots import Slot, load_slot
+
+
+def require_task(adapter: Path, task: Task) -> None:
+    """Refuse an adapter that is for another task than a base is loaded for.
+
+    Raises:
+        Incompatible: it is.
+    """
+    if task_of(adapter) != task:
+        raise Incompatible(f"{adapter} is for {task_of(adapter)}, the base is loaded for {task}", "load the base for that task")
 
 
 class Engine:
@@ -24,18 +37,23 @@ class Engine:
         path: the base's folder.
         device: none: the first GPU that is visible, else the CPU.
         dtype: none: as stored.
+        task: ``seq-cls`` loads the base as a classifier; each adapter brings its own head, for classes of its own.
 
     Raises:
         Refused: a GPU was given to this process that torch cannot use.
     """
 
-    def __init__(self, path: Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, path: Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None, task: Task = "causal-lm"
+    ) -> None:
         quiet_libraries()
         started = time.perf_counter()
         self.path = path
         self.device = torch.device(device) if device else compute_device()
         self.tokenizer = load_tokenizer(path)
-        self.base = load_base(path, dtype=dtype, device=self.device)
+        self.task = task
+        self.base = load_base(path, dtype=dtype, device=self.device, task=task)
+        self._base_labels = classes_of(read_model(path).config) if task == "seq-cls" else []
         self.base.requires_grad_(False)
         self._keep_head_fast()
         self.active: str | None = None
@@ -53,6 +71,11 @@ class Engine:
         """Positions that the active adapter takes in front of the prompt."""
         return self._slots[self.active].virtual_tokens if self.active is not None else 0
 
+    @property
+    def labels(self) -> list[str]:
+        """Classes that the model as it is tells apart, in order; none of a base that was never trained to."""
+        return self._slots[self.active].labels if self.active is not None else self._base_labels
+
     def add(self, name: str, path: Path) -> LoadedAdapter:
         """Load an adapter; which one is active does not change.
 
@@ -62,6 +85,7 @@ class Engine:
         """
         if name in self._slots:
             raise NameTaken(f"an adapter named '{name}' is loaded already", "remove it first, or give this one another name")
+        require_task(path, self.task)
         active = self.active
         self.activate(None)
         try:
@@ -101,6 +125,7 @@ class Engine:
         """What is loaded: ``{model, device, dtype, seconds, active, adapters}``."""
         return {
             "model": str(self.path),
+            "task": self.task,
             "device": str(self.device),
             "dtype": str(self.base.dtype).removeprefix("torch."),
             "seconds": self.seconds,

@@ -1,7 +1,8 @@
 """Evaluation: the loss of a base and its adapters on the same rows, one base loaded once. A job, and a function for others.
 
 The loss is what ``model(input_ids, labels=labels)`` of plain transformers gives row by row, averaged over the tokens that
-carry loss: nothing is packed, padding is on the right and masked, weights keep the dtype they are stored in.
+carry loss (of classifiers: over the rows): nothing is packed, padding is on the right and masked, weights keep the dtype they
+are stored in.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ from torch.nn.functional import cross_entropy
 from ..api import DataError, Encoded, NotFound
 from ..catalog.manifest import read_manifest
 from ..config import load_settings
+from ..data.labels import label_set, require_known
+from ..data.shaping import stream
 from ..planner.reading import read_model
 from ..runs.failure import describe_error
 from ..runs.job import Job, Stopped, run_job
 from ..runs.spec import EvaluateRequest
-from .batches import Batch, collate, lengths_of
+from .batches import Batch, collate, in_batches, lengths_of
+from .classify import AS_STORED, score_classes
 from .corpus import everything, split
 from .encoding import EncodingOptions, nothing_left
 from .engine import Engine
@@ -36,6 +40,10 @@ from .tokencache import DataSource, TokenCache
 
 _LOGITS_BYTES = 1 << 29
 """Batches are made smaller than asked for where their float32 logits would need more than this."""
+
+
+Figures = dict[str, Any]
+"""``loss`` ``perplexity`` ``accuracy`` ``f1`` ``tokens``; ``None`` where one does not apply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +127,9 @@ def _summed_loss(model: Any, batch: Batch) -> float:
 def main(job: Job) -> dict[str, Any]:
     """The job: evaluates the base and each adapter; returns ``{"rows": [...]}``, the base first with ``adapter: null``."""
     request = job.request(EvaluateRequest)
-    engine = Engine(Path(request.model_path))
-    encoded = _encode(job, engine, request)
+    engine = Engine(Path(request.model_path), task=request.task)
+    names = label_set(stream(request.data, request.columns, request.objective, request.task)) if request.task == "seq-cls" else []
+    encoded = _encode(job, engine, request, names)
     job.event("prepared", f"{len(encoded)} rows, {len(request.adapters)} adapters", device=str(engine.device), rows=len(encoded))
     subjects: list[dict[str, str] | None] = [None, *request.adapters]
     rows: list[dict[str, Any]] = []
@@ -128,7 +137,7 @@ def main(job: Job) -> dict[str, Any]:
         if job.stop_requested():
             raise Stopped({"rows": _with_speeds(rows)})
         try:
-            rows.append(_row(job, engine, request, encoded, subject, number, len(subjects)))
+            rows.append(_row(job, engine, request, encoded, names, subject, number, len(subjects)))
         except Exception as problem:
             if subject is None or not request.keep_going:
                 raise
@@ -156,9 +165,9 @@ def _failed(job: Job, engine: Engine, subject: dict[str, str], number: int, prob
     return {"adapter": subject["path"], "name": subject["name"], "loss": None, "error": error.to_dict()}
 
 
-def _encode(job: Job, engine: Engine, request: EvaluateRequest) -> Sequence[Encoded]:
-    options = EncodingOptions(_max_length(engine, request), request.loss_on, request.system_prompt)
-    source = DataSource(request.data, request.columns, request.objective)
+def _encode(job: Job, engine: Engine, request: EvaluateRequest, names: Sequence[str]) -> Sequence[Encoded]:
+    options = EncodingOptions(_max_length(engine, request), request.loss_on, request.system_prompt, tuple(names))
+    source = DataSource(request.data, request.columns, request.objective, request.task)
     store = TokenCache(job.home.tokenised, load_settings()).tokenised(source, ChatRenderer(engine.tokenizer), options).store
     count = store.facts.examples
     encoded = store.entries(split(count, request.held_out, request.split_seed) if request.held_out else everything(count))
@@ -168,7 +177,14 @@ def _encode(job: Job, engine: Engine, request: EvaluateRequest) -> Sequence[Enco
 
 
 def _row(
-    job: Job, engine: Engine, request: EvaluateRequest, encoded: Sequence[Encoded], subject: dict[str, str] | None, number: int, count: int
+    job: Job,
+    engine: Engine,
+    request: EvaluateRequest,
+    encoded: Sequence[Encoded],
+    names: Sequence[str],
+    subject: dict[str, str] | None,
+    number: int,
+    count: int,
 ) -> dict[str, Any]:
     """Evaluate the base (``subject`` none) or one adapter, which is dropped from memory again afterwards."""
     name = subject["name"] if subject else request.model
@@ -179,28 +195,28 @@ def _row(
         engine.add(key, Path(subject["path"]))
     engine.activate(key)
     started = time.perf_counter()
-    scores = evaluate(
-        engine.model,
-        encoded,
-        request.batch_size,
-        engine.device,
-        lambda done, total: job.progress(number * total + done, count * total, "rows"),
+
+    def progress(done: int, total: int) -> None:
+        job.progress(number * total + done, count * total, "rows")
+
+    figures = (
+        _class_figures(engine, request, encoded, names, name, progress) if names else _text_figures(engine, request, encoded, progress)
     )
     seconds = time.perf_counter() - started
-    speed = _speed(job, engine, request, encoded, key) if request.speed_tokens else {}
+    speed = _speed(job, engine, request, encoded, key) if request.speed_tokens and not names else {}
     if key is not None:
         engine.remove(key)
-    job.event("evaluation", f"{name}: loss {scores.loss:.4f}", name=name, loss=scores.loss)
+    if figures["loss"] is None:
+        note = {"note": f"{name} alone has no trained classifier"}
+    else:
+        right = "" if figures["accuracy"] is None else f", accuracy {figures['accuracy']:.1%}"
+        job.event("evaluation", f"{name}: loss {figures['loss']:.4f}{right}", name=name, **figures)
     if note:
         job.event("warning", f"{name}: {note['note']}")
     return {
         "adapter": subject["path"] if subject else None,
         "name": name,
-        "loss": scores.loss,
-        "perplexity": scores.perplexity if math.isfinite(scores.perplexity) else None,
-        "accuracy": None,
-        "f1": None,
-        "tokens": scores.tokens,
+        **figures,
         "rows": len(encoded),
         "seconds": seconds,
         "max_length": _max_length(engine, request),
@@ -208,6 +224,45 @@ def _row(
         **speed,
         **note,
     }
+
+
+def _text_figures(engine: Engine, request: EvaluateRequest, encoded: Sequence[Encoded], progress: Callable[[int, int], None]) -> Figures:
+    scores = evaluate(engine.model, encoded, request.batch_size, engine.device, progress)
+    perplexity = scores.perplexity if math.isfinite(scores.perplexity) else None
+    return {"loss": scores.loss, "perplexity": perplexity, "accuracy": None, "f1": None, "tokens": scores.tokens}
+
+
+def _class_figures(
+    engine: Engine,
+    request: EvaluateRequest,
+    encoded: Sequence[Encoded],
+    names: Sequence[str],
+    whose: str,
+    progress: Callable[[int, int], None],
+) -> Figures:
+    """Of a classifier, whose labels need not be in the order of the rows' ``names``; all but tokens ``None`` where it is none.
+
+    Raises:
+        DataError: a row has a label that it does not know (file and line are named).
+    """
+    figures: Figures = {"loss": None, "perplexity": None, "accuracy": None, "f1": None, "tokens": sum(lengths_of(encoded))}
+    labels = engine.labels
+    if not labels:
+        return figures
+    if set(names) - set(labels):
+        require_known(stream(request.data, request.columns, request.objective, request.task), labels, f"those of {whose}")
+    numbers = torch.tensor([labels.index(name) for name in names], device=engine.device)
+    pad_id = engine.base.config.get_text_config().pad_token_id
+
+    def batches() -> Iterator[Batch]:
+        done = 0
+        for batch in in_batches(encoded, request.batch_size, packed=False, pad_id=pad_id, device=engine.device):
+            yield replace(batch, targets=numbers[batch.targets])
+            done += len(batch.targets)
+            progress(done, len(encoded))
+
+    scores = score_classes(engine.model, batches(), AS_STORED)
+    return figures | {"loss": scores.loss, "accuracy": scores.accuracy, "f1": scores.f1, "tokens": scores.tokens}
 
 
 def _speed(job: Job, engine: Engine, request: EvaluateRequest, encoded: Sequence[Encoded], key: str | None) -> dict[str, Speed]:

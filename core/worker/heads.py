@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 _CLASSIFIERS = ("score", "classifier", "pre_classifier")
 
@@ -38,6 +39,13 @@ def mark_head(model: Any, missing: list[str]) -> None:
     modules = [name for name in _CLASSIFIERS if hasattr(model, name)]
     modules += [name.rpartition(".")[0] for name in missing]
     model.task_head_modules = list(dict.fromkeys(modules))
+
+
+def last_layer(model: Any) -> tuple[nn.Module, str, nn.Linear]:
+    """The layer whose outputs are the classes: the module it lies in, its name there, and itself."""
+    name = next(name for name in _CLASSIFIERS if hasattr(model, name))
+    layer = getattr(model, name)
+    return (model, name, layer) if isinstance(layer, nn.Linear) else (layer, "out_proj", layer.out_proj)
 
 
 def head_modules(model: Any) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from ..data.labels import names_of
+from ..catalog.classes import classes_of
 from ..errors import CorruptFile, Incompatible, NotFound, OutOfMemory, Refused, UnsafeFile, WorkFailed
 from ..modelspec import TOKENIZER_FILES
 from ..planner.reading import read_model
@@ -142,7 +142,7 @@ def load_base(
 
 def _classifier_arguments(folder: Path, labels: Sequence[str]) -> dict[str, Any]:
     """What ``from_pretrained`` is told of the classes; a head for other classes that the folder may have is passed over."""
-    if not labels or list(labels) == names_of(read_model(folder).config):
+    if not labels or list(labels) == classes_of(read_model(folder).config):
         return {}
     names = dict(enumerate(labels))
     return {

@@ -33,6 +33,9 @@ from .slots import load_complete, read_peft_config
 from .tuners import TunerConfig
 from .verify import Verification
 
+_OF_THE_TASK = ("config.json", "generation_config.json")
+"""Files of a base that say what its head does: a classifier has its own."""
+
 _DISK_RESERVE = 64 << 20
 """Bytes that must stay free beside the merged weights."""
 
@@ -172,7 +175,8 @@ def _write_merged(
     except SafetensorError as problem:
         raise DiskError(f"{staging.parent}: {problem}", "free some space, or write elsewhere") from problem
     for file in companions(base):
-        shutil.copyfile(file, staging / file.name)
+        if recipe.task == "causal-lm" or file.name not in _OF_THE_TASK:
+            shutil.copyfile(file, staging / file.name)
     config = read_json(staging / "config.json")
     if untied and config.get("tie_word_embeddings", True):
         write_json(staging / "config.json", {**config, "tie_word_embeddings": False})
@@ -236,6 +240,7 @@ def _manifest(request: MergeRequest, job: Job, verified: dict[str, Any]) -> Mani
         training_precision=trained.training_precision,
         objective=trained.objective,
         task=trained.task,
+        labels=trained.labels,
         base=BaseRef(name=request.model, hub_id=hub_id, digest=base_digest, path=str(base)),
         data=trained.data,
         seed=trained.seed,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..api import Turn
-from .classify import predict
+from .classify import encode_text, predict
 from .generate import end_tokens
 from .precision import Precision
 from .rendering import ChatRenderer
@@ -68,6 +68,6 @@ def verdicts(
     for prompt in prompts:
         if stop():
             break
-        label, chance = next(iter(predict(model, renderer, prompt, labels, max_length, precision).items()))
+        label, chance = next(iter(predict(model, encode_text(renderer, prompt, max_length), labels, precision).items()))
         texts.append(f"{label} ({chance:.0%})")
     return texts

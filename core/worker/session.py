@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from ..api import Turn
+from ..api import Task, Turn
 from ..errors import FineTUIError, OutOfMemory, UsageError, WorkFailed
 from ..runs.failure import describe_error
 
@@ -81,12 +81,12 @@ class Operations:
             raise UsageError("no model is loaded in this session", "call load first")
         return self._engine
 
-    def load(self, emit: Emit, stop: Callable[[], bool], *, model_path: str) -> dict[str, Any]:
-        """Load a base; the one loaded before, and its adapters, are dropped."""
+    def load(self, emit: Emit, stop: Callable[[], bool], *, model_path: str, task: Task = "causal-lm") -> dict[str, Any]:
+        """Load a base for a task; the one loaded before, and its adapters, are dropped."""
         from .engine import Engine
 
         self._engine = None
-        self._engine = Engine(Path(model_path))
+        self._engine = Engine(Path(model_path), task=task)
         return self.engine.status()
 
     def add_adapter(self, emit: Emit, stop: Callable[[], bool], *, name: str, path: str) -> dict[str, Any]:
@@ -113,11 +113,19 @@ class Operations:
         raw: bool = False,
         **sampling: Any,
     ) -> dict[str, Any]:
-        """Continue a prompt or a conversation with ``adapter`` (none: the base); chunks are ``{"text"}``."""
+        """Continue a prompt or a conversation with ``adapter`` (none: the base); chunks are ``{"text"}``.
+
+        A classifier gives the label of the prompt, or of the conversation's last message.
+        """
+        from .classify import classify
         from .generate import Sampling, generate, prompt_ids
 
         if (prompt is None) == (messages is None):
             raise UsageError("generate takes either a prompt or messages")
+        if self.engine.task == "seq-cls":
+            verdict = classify(self.engine, prompt if messages is None else messages[-1]["content"], adapter)
+            emit({"text": verdict.text})
+            return msgspec.to_builtins(verdict)
         turns = [Turn(message["role"], message["content"]) for message in messages or [{"role": "user", "content": prompt or ""}]]
         ids = prompt_ids(self.engine.tokenizer, prompt if raw else None, turns)
         options = msgspec.convert(sampling, Sampling)

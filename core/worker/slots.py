@@ -21,16 +21,22 @@ from peft import PeftConfig
 from safetensors import SafetensorError
 from torch import nn
 
+from ..catalog.classes import trained_classes
 from ..catalog.digest import DELTA_FILE
 from ..catalog.peftfiles import CONFIG_FILE, WEIGHTS_FILE
 from ..errors import CorruptFile, Incompatible, NotFound, UnsafeFile
 from ..modelspec import is_pickle
 from .deltas import replacements
+from .heads import head_modules, last_layer
 from .loading import load_base
 from .peft_support import ADAPTER, kind_of, load_adapter
 from .tuners import TunerConfig
 
 _MODEL_CONFIG = "config.json"
+
+
+Exchange = tuple[nn.Module, str, nn.Module | None, nn.Module]
+"""Parent, attribute, the base's module or none, the adapter's module."""
 
 
 @dataclass
@@ -45,17 +51,19 @@ class Slot:
         weights: (parameter, the base's tensor, the adapter's tensor).
         wrapper: the PEFT model to run instead of the base, for kinds that prepend virtual tokens.
         virtual_tokens: how many positions it takes from the context.
+        labels: names of its classes, in order, where it classifies.
         bytes: memory it takes beside the base.
         seconds: it took to load.
     """
 
     path: Path
     kind: str
-    modules: list[tuple[nn.Module, str, nn.Module | None, nn.Module]] = field(default_factory=list)
+    modules: list[Exchange] = field(default_factory=list)
     hooks: list[tuple[dict[int, Any], int, Any]] = field(default_factory=list)
     weights: list[tuple[nn.Parameter, torch.Tensor, torch.Tensor]] = field(default_factory=list)
     wrapper: Any = None
     virtual_tokens: int = 0
+    labels: list[str] = field(default_factory=list)
     bytes: int = 0
     seconds: float = 0.0
 
@@ -70,7 +78,7 @@ class Slot:
 
     def switch_off(self) -> None:
         """Give the base its own modules and tensors back."""
-        for parent, attribute, original, _ in self.modules:
+        for parent, attribute, original, _ in reversed(self.modules):  # a head may have been exchanged twice
             if original is None:
                 parent._modules.pop(attribute, None)
             else:
@@ -93,19 +101,31 @@ def load_slot(base: nn.Module, path: Path) -> Slot:
         CorruptFile: its weights cannot be read or are incomplete.
     """
     started = time.perf_counter()
-    if (path / CONFIG_FILE).is_file():
-        slot = _peft_slot(base, path)
-    elif (path / DELTA_FILE).is_file():
-        slot = _delta_slot(base, path)
-    elif (path / _MODEL_CONFIG).is_file():
-        slot = _weights_slot(base, path)
-    else:
-        raise NotFound(
-            f"{path}: none of {CONFIG_FILE}, {DELTA_FILE} and {_MODEL_CONFIG} is there",
-            "an adapter is a PEFT folder, a delta or a whole model",
-        )
+    load = next((load for name, load in _KINDS.items() if (path / name).is_file()), None)
+    if load is None:
+        raise NotFound(f"{path}: none of {', '.join(_KINDS)} is there", "an adapter is a PEFT folder, a delta or a whole model")
+    labels = trained_classes(path) if head_modules(base) else []
+    with _head_for(base, len(labels)) as exchanged:
+        slot = load(base, path)
+    slot.modules[:0] = exchanged
+    slot.labels = labels
     slot.seconds = time.perf_counter() - started
     return slot
+
+
+@contextlib.contextmanager
+def _head_for(base: nn.Module, classes: int) -> Iterator[list[Exchange]]:
+    """Meanwhile the classifier ``base`` has a last layer for so many classes; yields the exchange, if one was needed."""
+    if not head_modules(base) or last_layer(base)[2].out_features == classes:
+        yield []
+        return
+    parent, name, layer = last_layer(base)
+    own = nn.Linear(layer.in_features, classes, layer.bias is not None, device=layer.weight.device, dtype=layer.weight.dtype)
+    parent._modules[name] = own
+    try:
+        yield [(parent, name, layer, own)]
+    finally:
+        parent._modules[name] = layer
 
 
 def _peft_slot(base: nn.Module, path: Path) -> Slot:
@@ -221,7 +241,7 @@ def _delta_slot(base: nn.Module, path: Path) -> Slot:
 
 def _weights_slot(base: nn.Module, path: Path) -> Slot:
     """A full fine-tune: its tensors that differ from the base's, to be exchanged with them."""
-    tuned = load_base(path, device=next(base.parameters()).device)
+    tuned = load_base(path, device=next(base.parameters()).device, task="seq-cls" if head_modules(base) else "causal-lm")
     theirs = dict(tuned.named_parameters())
     slot = Slot(path, "full")
     names = [name for name, _ in base.named_parameters()]
@@ -235,3 +255,7 @@ def _weights_slot(base: nn.Module, path: Path) -> Slot:
             slot.weights.append((parameter, parameter.data, own))
     slot.bytes = sum(own.nbytes for _, _, own in slot.weights)
     return slot
+
+
+_KINDS = {CONFIG_FILE: _peft_slot, DELTA_FILE: _delta_slot, _MODEL_CONFIG: _weights_slot}
+"""A file that tells what kind of adapter a folder holds → how it is read."""

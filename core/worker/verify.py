@@ -47,6 +47,7 @@ class Verification:
 
     def __init__(self, recipe: BaseRecipe, base: Path, adapter: Path, device: torch.device) -> None:
         self._device = device
+        self._task = recipe.task
         self._prompts = _prompts(load_tokenizer(base), device)
         model = recipe.trained_on(base, device)
         plain = self._logits(model)
@@ -84,7 +85,7 @@ class Verification:
         Raises:
             Refused: it is not the model that was in memory.
         """
-        read = self._logits(load_base(folder, dtype=torch.float32, device=self._device))
+        read = self._logits(load_base(folder, dtype=torch.float32, device=self._device, task=self._task))
         error = largest_difference(self._rounded, read) / self._size
         if not error <= FILE_TOLERANCE:
             raise Refused(
@@ -107,8 +108,9 @@ class Verification:
 
     @torch.no_grad()
     def _logits(self, model: Any) -> Logits:
-        """(tokens, vocabulary) for every prompt, float32 on the CPU."""
-        found = [model(input_ids=prompt, use_cache=False).logits[0].float().cpu() for prompt in self._prompts]
+        """(tokens, vocabulary) for every prompt, or (1, classes) of a classifier; float32 on the CPU."""
+        found = [model(input_ids=prompt).logits for prompt in self._prompts]
+        found = [logits.reshape(-1, logits.shape[-1]).float().cpu() for logits in found]
         gc.collect()
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from finetui.core.paths import find_home
 from finetui.core.runs.job import Job, Stopped
-from finetui.core.runs.spec import TrainRequest
+from finetui.core.runs.spec import JOB_MODULES, RunKind, TrainRequest
 from finetui.core.runs.store import RunStore
 
 ROWS = [
@@ -53,6 +54,14 @@ def train(model: Path, data: Path, method: str = "lora", **changes: Any) -> tupl
     result = main(job)
     job.close()
     return job, result
+
+
+def run_here(kind: RunKind, request: Any) -> dict[str, Any]:
+    """Do another kind of job in this process, in the test's home."""
+    job = Job(RunStore(find_home().create()).create(kind, "test", request).dir)
+    result = importlib.import_module(JOB_MODULES[kind]).main(job)
+    job.close()
+    return result
 
 
 def lines(job: Job, file: str) -> list[dict[str, Any]]:
