@@ -291,11 +291,11 @@ def _task_of(model: ModelEntry, adapters: Sequence[AdapterEntry], columns: Mappi
     Raises:
         Incompatible: some write text and some classify.
     """
-    tasks = {adapter.name: task_of(Path(adapter.path)) for adapter in adapters}
+    tasks: dict[str, Task] = {adapter.name: task_of(Path(adapter.path)) for adapter in adapters}
     if len(set(tasks.values())) > 1:
         listed = ", ".join(f"{name} ({task})" for name, task in tasks.items())
         raise Incompatible(f"these adapters are for different tasks: {listed}", "evaluate those of each task apart")
-    return next(iter(tasks.values()), None) or choose_task(read_model(Path(model.path)), columns)
+    return next(iter(tasks.values())) if tasks else choose_task(read_model(Path(model.path)), columns)
 
 
 def merge_request(

@@ -51,7 +51,7 @@ class Engine:
         self.path = path
         self.device = torch.device(device) if device else compute_device()
         self.tokenizer = load_tokenizer(path)
-        self.task = task
+        self.task: Task = task
         self.base = load_base(path, dtype=dtype, device=self.device, task=task)
         self._base_labels = classes_of(read_model(path).config) if task == "seq-cls" else []
         self.base.requires_grad_(False)

@@ -123,7 +123,7 @@ class Operations:
         if (prompt is None) == (messages is None):
             raise UsageError("generate takes either a prompt or messages")
         if self.engine.task == "seq-cls":
-            verdict = classify(self.engine, prompt if messages is None else messages[-1]["content"], adapter)
+            verdict = classify(self.engine, messages[-1]["content"] if messages else prompt or "", adapter)
             emit({"text": verdict.text})
             return msgspec.to_builtins(verdict)
         turns = [Turn(message["role"], message["content"]) for message in messages or [{"role": "user", "content": prompt or ""}]]
