@@ -147,10 +147,10 @@ def wanted_suffixes(suffixes: set[str], options: GatedLowRankOptions) -> set[str
 
 def update_config(model: Any, options: GatedLowRankOptions) -> LowRankConfig:
     """For a loaded model."""
-    from ...core.worker.peft_support import target_modules
+    from ...core.worker.peft_support import block_linears
     from ...core.worker.tuners import LowRankConfig
 
-    suffixes = wanted_suffixes(set(target_modules(model, "all-linear")), options)
+    suffixes = wanted_suffixes({path.rpartition(".")[2] for path in block_linears(model)}, options)
     alpha = options.lora_alpha if isinstance(options, LowRankOptions) else options.r
     return LowRankConfig(r=options.r, lora_alpha=alpha, lora_dropout=options.lora_dropout, target_modules=sorted(suffixes))
 

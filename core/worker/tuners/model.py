@@ -41,11 +41,12 @@ class TunerModel(BaseTuner):
         for name, make in self._plan[current_key].items():
             layer.add(adapter_name, name, _moved(make(target), _device(target, self.model)))
 
-    def _post_injection_hook(self, model: nn.Module, config: TunerConfig, adapter_name: str) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Hang the part at the body, which may be the model itself and then has no key for PEFT to match."""
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """As PEFT does; then hang the part at the body, which may be the model itself and then has no key for PEFT to match."""
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
         layer = TunedLayer.on(model.get_submodule(self._places.body))
         layer.add(adapter_name, "body", Body(self._context, self._places))
-        layer.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+        layer.set_adapter(self.active_adapters, inference_mode=True)  # it has nothing to train
         self._plan = {}
 
     def _check_merge_allowed(self) -> None:

@@ -100,13 +100,14 @@ class InFront(Part):
         cache, count = kwargs.get(self._cache_name), keys.shape[-2]
         mask = kwargs.get("attention_mask")
         if mask is None and getattr(module, "is_causal", False) and hidden.shape[1] > 1:
-            mask = _causal_mask(hidden.shape[1], past_length(cache, self._layer), hidden.device)
+            columns = _columns(cache, hidden.shape[1], self._layer)
+            mask = _causal_mask(hidden.shape[1], columns, past_length(cache, self._layer), hidden.device)
         changed = {self._cache_name: CacheView(cache, keys, values), "attention_mask": _widened(mask, count)}
         if kwargs.get("alibi") is not None:
             changed |= _with_alibi(kwargs["alibi"], changed["attention_mask"], count, keys.shape[-1])
         logarithm = self.gate_logarithm(hidden)
         if logarithm is not None:
-            length = hidden.shape[1] + past_length(cache, self._layer) + count
+            length = count + _columns(cache, hidden.shape[1], self._layer)
             changed["attention_mask"] = _gated(changed["attention_mask"], logarithm, count, length, hidden.dtype)
         return args, {**kwargs, **changed}
 
@@ -184,9 +185,14 @@ class Projection(Part):
         return {}
 
 
-def _causal_mask(tokens: int, past: int, device: torch.device) -> torch.Tensor:
-    """What a causal module without a mask means, (1, 1, tokens, past + tokens): torch would align it with the prefix."""
-    return torch.ones(tokens, past + tokens, dtype=torch.bool, device=device).tril(past)[None, None]
+def _columns(cache: Any, tokens: int, layer: int) -> int:
+    """How many keys a cache will answer with: a static one with all it has room for."""
+    return tokens if cache is None else int(cache.get_mask_sizes(tokens, layer)[0])
+
+
+def _causal_mask(tokens: int, columns: int, past: int, device: torch.device) -> torch.Tensor:
+    """What a causal module without a mask means, (1, 1, tokens, columns): torch would align it with the prefix."""
+    return torch.ones(tokens, columns, dtype=torch.bool, device=device).tril(past)[None, None]
 
 
 def _widened(mask: torch.Tensor | None, count: int) -> torch.Tensor | None:

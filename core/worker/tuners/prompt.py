@@ -61,7 +61,7 @@ class _Encoder(nn.Module):
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         if self.lstm is not None:
-            with torch.backends.mkldnn.flags(enabled=False):  # on CPUs it computes otherwise once no gradients are wanted
+            with torch.enable_grad():  # without, CPUs take another kernel, and what is saved would differ in the last bit
                 embeddings = self.lstm(embeddings[None])[0][0]
         return self.head(embeddings)
 
