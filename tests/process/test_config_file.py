@@ -46,3 +46,23 @@ def test_a_runs_own_file_repeats_it(tmp_path: Path) -> None:
     after = wait(second["run"])
     assert after["options"] == before["options"]
     assert after["loss"] == before["loss"] and after["eval"] == before["eval"]
+
+
+def test_options_of_parts_come_as_tables_flags_and_pairs(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(
+        f'model = "finetui-mini"\ndata = ["{dataset("json")}"]\nmethod = "mam"\nmax_steps = 1\n'
+        "prefix.num_virtual_tokens = 5\nprefix.encoder_hidden_size = 8\n[set]\nadapter.reduction_factor = 4\n"
+    )
+    first = ok("train", "-c", file, "--prefix.num-virtual-tokens", 6, "--set", "adapter.scaling=2.0", "--detach")
+    expected = {
+        "prefix.num_virtual_tokens": 6, "prefix.encoder_hidden_size": 8, "adapter.reduction_factor": 4, "adapter.scaling": 2.0,
+        "adapter.variant": "parallel",
+    }  # fmt: skip
+    assert expected.items() <= first["options"].items()
+    assert wait(first["run"])["state"] == "succeeded"
+    again = tmp_path / "again.toml"
+    again.write_text(finetui("runs", "show", first["run"], "--toml").out)
+    second = ok("train", "-c", again, "--name", "two", "--detach")
+    assert second["options"] == first["options"]
+    wait(second["run"])

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 from finetui.core.errors import UsageError
-from finetui.core.options import describe, json_schema, option, parse, to_dict
+from finetui.core.options import describe, flattened, json_schema, option, parse, part, to_dict
 from finetui.core.training import TrainingOptions
 
 
@@ -89,3 +89,54 @@ def test_training_options_are_spelt_as_in_the_field() -> None:
         "system_prompt",
     }
     assert {row.name for row in describe(TrainingOptions)} - known == ours
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Options of a part."""
+
+    r: int = option(8, "Rank.", minimum=1)
+    names: list[str] | None = option(None, "Names.")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """Options of a method made of parts."""
+
+    steps: int = option(1, "Steps.")
+    lora: Inner = part(Inner(r=4))
+    other: Inner = part(Inner())
+
+
+def test_options_of_parts_are_known_by_part_and_key() -> None:
+    rows = {row.name: row for row in describe(Composed)}
+    assert list(rows) == ["steps", "lora.r", "lora.names", "other.r", "other.names"]
+    assert (rows["lora.r"].default, rows["other.r"].default, rows["lora.r"].group) == (4, 8, "Lora")
+    assert rows["lora.r"].flag == "--lora.r"
+    parsed = parse(Composed, {"lora.names": ["q"], "other.r": 2})
+    assert parsed == Composed(lora=Inner(r=4, names=["q"]), other=Inner(r=2))
+    assert to_dict(parsed, changed_only=True) == {"lora.names": ["q"], "other.r": 2}
+    assert parse(Composed, to_dict(parsed)) == parsed
+    schema = json_schema(Composed)["properties"]
+    assert schema["lora.r"] == {"type": "integer", "default": 4, "description": "Rank.", "minimum": 1} and "lora" not in schema
+
+
+@pytest.mark.parametrize(
+    ("values", "message", "hint"),
+    [
+        ({"lora.r": 0}, "option 'lora.r' is 0, below its minimum 1", "Rank."),
+        ({"lora.r": "x"}, "Expected `int`", "lora.r is int: Rank."),
+        ({"lora.rank": 1}, "unknown option 'lora.rank'", "lora.r"),
+        ({"lora": 1}, "unknown option 'lora'", ""),
+    ],
+)
+def test_bad_values_of_parts_are_explained(values: dict, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(Composed, values)
+    assert message in caught.value.message and hint in caught.value.hint
+
+
+def test_tables_of_parts_are_spread_out() -> None:
+    """TOML reads ``lora.r = 8`` as a table; a table that is one option's value stays."""
+    known = {row.name for row in describe(Composed)} | {"pattern"}
+    assert flattened({"lora": {"r": 8}, "steps": 2, "pattern": {"a": 1}}, known) == {"lora.r": 8, "steps": 2, "pattern": {"a": 1}}
