@@ -24,7 +24,7 @@ _SLICES = 3
 _WHOLE_LOGITS_BYTES = 12
 """Per loss token and vocabulary entry where logits are not sliced: float32 logits, their log-softmax and its gradient."""
 
-_AFTER_THE_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+AFTER_THE_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 """Settings of models that change logits after the output head, which rules slices out."""
 
 _OUTPUT_PROJECTION = re.compile(r"(?:o_proj|out_proj|down_proj|c_proj|dense_4h_to_h|output\.dense|self_attention\.dense|fc2|wo|w2)$")
@@ -85,7 +85,7 @@ def _loss_bytes(model: ModelSpec, regime: Regime, load: Workload) -> int:
     before it is added to the rest (which the caller counts)."""
     hidden = 2 * load.loss_tokens * model.hidden_size * regime.residual
     logits = 4 * load.loss_tokens * model.vocab_size
-    if any(model.config.get(name) for name in _AFTER_THE_HEAD):
+    if any(model.config.get(name) for name in AFTER_THE_HEAD):
         return hidden + _WHOLE_LOGITS_BYTES * logits // 4
     share = model.vocab_size * model.hidden_size * regime.compute if regime.trains_base and load.loss_tokens else 0
     return hidden + _SLICES * min(_SLICE_BYTES, logits) + share

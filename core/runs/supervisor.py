@@ -156,9 +156,9 @@ class Supervisor:
             self.reap()
 
     def job_has_spoken(self) -> bool:
-        """Whether this attempt's job has written an event."""
+        """Whether this attempt's job has written an event; its dry run belongs to the start."""
         last = fsio.tail_records(self.folder / "events.jsonl", window=8192)
-        return bool(last) and last[-1].get("time", 0.0) > self.began
+        return bool(last) and last[-1].get("time", 0.0) > self.began and last[-1].get("kind") != "dry_run"
 
     def reap(self) -> None:
         """Collect ended descendants whose parents are gone: as their subreaper this process is their parent."""

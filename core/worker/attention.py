@@ -110,10 +110,8 @@ def enable(model: Any, precision: Precision) -> bool:
     Returns:
         Whether it was switched; if not, the model is as before and its batches must be padded.
     """
-    if not getattr(model, "_supports_attention_backend", False) or getattr(model.config, "alibi", False):
+    if not _may_switch(model):
         return False
-    AttentionInterface.register(NAME, per_document_attention)
-    AttentionMaskInterface.register(NAME, _mask)
     before = model.config._attn_implementation
     training = model.training
     model.eval()
@@ -126,6 +124,20 @@ def enable(model: Any, precision: Precision) -> bool:
         return False
     finally:
         model.train(training)
+
+
+def switch(model: Any) -> bool:
+    """Switch ``model`` without a trial, where nothing speaks against it: for models without contents, which cannot be tried."""
+    if _may_switch(model):
+        model.set_attn_implementation(NAME)
+        return True
+    return False
+
+
+def _may_switch(model: Any) -> bool:
+    AttentionInterface.register(NAME, per_document_attention)
+    AttentionMaskInterface.register(NAME, _mask)
+    return getattr(model, "_supports_attention_backend", False) and not getattr(model.config, "alibi", False)
 
 
 @torch.no_grad()

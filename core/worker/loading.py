@@ -15,9 +15,10 @@ from torch import nn
 
 from ..catalog.classes import classes_of
 from ..errors import CorruptFile, Incompatible, NotFound, OutOfMemory, Refused, UnsafeFile, WorkFailed
-from ..modelspec import TOKENIZER_FILES
+from ..modelspec import TOKENIZER_FILES, ModelSpec
 from ..planner.reading import read_model
-from .heads import is_of_head, mark_head, new_head
+from .fourbit import pack_layer
+from .heads import head_modules, is_of_head, mark_head, new_head
 
 _AUTO_CLASSES = {"causal-lm": "AutoModelForCausalLM", "seq-cls": "AutoModelForSequenceClassification"}
 
@@ -149,6 +150,43 @@ def _classifier_arguments(folder: Path, labels: Sequence[str]) -> dict[str, Any]
         "num_labels": len(labels), "id2label": names, "label2id": {name: number for number, name in names.items()},
         "problem_type": "single_label_classification", "ignore_mismatched_sizes": True,
     }  # fmt: skip
+
+
+def empty_base(spec: ModelSpec, *, dtype: torch.dtype, load_arguments: Mapping[str, Any] | None = None) -> Any:
+    """The base on the meta device, from ``config.json`` alone, as `load_base` would load it; 4-bit layers included.
+
+    Args:
+        spec: of the base, made for the task.
+    """
+    import transformers
+
+    arguments = dict(load_arguments or {})
+    quantization = arguments.pop("quantization_config", None)
+    automatic = getattr(transformers, _AUTO_CLASSES[spec.task])
+    if spec.task == "seq-cls":
+        classes = next(tensor.shape[0] for name, tensor in spec.head.items() if name.startswith(("score.", "classifier.")))
+        arguments |= {"num_labels": classes, "problem_type": "single_label_classification", "pad_token_id": 0}
+    options = {"local_files_only": True, "trust_remote_code": False}
+    with _loading_errors(spec.path), _plain_falcon_linears(quantization is not None), torch.device("meta"):
+        dtype = arguments.pop("dtype", dtype)
+        config = transformers.AutoConfig.from_pretrained(str(spec.path), **options, **arguments)
+        model = automatic.from_config(config, attn_implementation="sdpa", trust_remote_code=False, dtype=dtype)
+        if quantization is not None:
+            from transformers.quantizers.auto import AutoHfQuantizer
+
+            quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=False)
+            quantizer.preprocess_model(model=model, device_map=None)
+            quantizer.postprocess_model(model)
+            _check_quantised(model, spec.path)
+            for layer in _linears_4bit(model):
+                pack_layer(layer)
+                if layer.bias is not None:
+                    layer.bias.data = layer.bias.data.to(dtype)
+    if spec.task == "seq-cls":
+        mark_head(model, sorted(spec.head))
+        for name in head_modules(model):
+            model.get_submodule(name).float()
+    return model.eval()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..planner.activations import AFTER_THE_HEAD
 from .batches import Batch
 from .forward import base_of, model_arguments, summed_loss, takes_positions_to_keep
 from .precision import Precision
@@ -26,16 +27,18 @@ class LossFunction:
 
     Args:
         model: as the method prepared it.
+        trial: whether to try if anything comes after the head; else the model's configuration decides, for models without contents.
 
     Attributes:
         sliced: whether the head is an ordinary linear layer with nothing after it, as a trial on a few tokens shows.
     """
 
-    def __init__(self, model: Any, precision: Precision) -> None:
+    def __init__(self, model: Any, precision: Precision, *, trial: bool = True) -> None:
         self._model = model
         self._head = base_of(model).get_output_embeddings()
+        is_plain = self._is_plain if trial else self._looks_plain
         with precision.autocast():
-            self.sliced = type(self._head) is nn.Linear and takes_positions_to_keep(model) and self._is_plain()
+            self.sliced = type(self._head) is nn.Linear and takes_positions_to_keep(model) and is_plain()
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The loss summed over the batch's loss tokens: a float32 scalar. Call it under autocast."""
@@ -55,6 +58,10 @@ class LossFunction:
             yield
         finally:
             del self._head.forward
+
+    def _looks_plain(self) -> bool:
+        config = base_of(self._model).config
+        return not any(getattr(config, name, None) for name in AFTER_THE_HEAD)
 
     @torch.no_grad()
     def _is_plain(self) -> bool:

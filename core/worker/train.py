@@ -20,6 +20,7 @@ from ..runs.spec import TrainRequest
 from ..training import TrainingOptions, require_master_copies, require_pageable, within_context
 from . import attention
 from .batches import Schedule
+from .building import make_ready
 from .checkpoints import Checkpoints, Progress
 from .corpus import Corpus, load_corpus
 from .deltas import read_exactly
@@ -28,9 +29,9 @@ from .loading import compute_device, load_base, load_tokenizer, quiet_libraries
 from .loop import Loop, StopTraining
 from .memory import MemoryMeter, keep_freed_memory
 from .optim import build_optimizer, build_scheduler, held, settle
-from .peft_support import leave_casting_to_autocast
 from .precision import Precision, choose
 from .publish import build_manifest, is_published, publish, read_sources
+from .rehearsal import rehearse
 
 
 def main(job: Job) -> dict[str, Any]:
@@ -87,6 +88,9 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     for sentence in corpus.warnings:
         job.event("warning", sentence)
     spec = for_task(spec, request.task, len(corpus.labels))
+    schedule = Schedule(len(corpus.train), options.per_device_train_batch_size, options.gradient_accumulation_steps, request.seed)
+    total_steps = schedule.total_steps(options.max_steps, options.num_train_epochs)
+    rehearse(job, spec, method, method_options, options, corpus.train, schedule, device=device, precision=precision)
     model = load_model(folder, method, method_options, options, request, device, precision, corpus.labels)
     sources = read_sources(job.home, request)
     packs = options.packing and method.packs and request.task == "causal-lm"
@@ -94,8 +98,6 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
     if packs and not packed:
         job.event("warning", f"{type(base_of(model)).__name__} cannot keep packed examples apart: they are padded instead, which is slower")
 
-    schedule = Schedule(len(corpus.train), options.per_device_train_batch_size, options.gradient_accumulation_steps, request.seed)
-    total_steps = schedule.total_steps(options.max_steps, options.num_train_epochs)
     optimizer = build_optimizer(model, method, method_options, options, precision)
     loop = Loop(
         job=job, model=model, method=method, method_options=method_options, options=options, spec=spec, corpus=corpus,
@@ -144,13 +146,7 @@ def load_model(
     model = method.prepare(base, method_options, request.task)
     if method.artifact == "delta":
         read_exactly(model)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    leave_casting_to_autocast(model)
-    if options.gradient_checkpointing:
-        base.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-        base.enable_input_require_grads()
+    make_ready(model, base, options)
     return model
 
 

@@ -1,0 +1,77 @@
+"""What the training job does before it loads weights: a dry run of its largest micro-batch, and a refusal where that cannot fit."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import torch
+
+from ..api import Encoded, Method, ModelSpec
+from ..devices import cpu_device
+from ..errors import DoesNotFit
+from ..planner.memory import human_bytes
+from ..runs.job import Job
+from ..training import TrainingOptions
+from .batches import Schedule
+from .dryrun import DryRun, dry_run
+from .precision import Precision
+
+_EPOCHS = 3
+"""Whose micro-batches are looked through; later ones are drawn from the same examples."""
+
+
+def rehearse(
+    job: Job,
+    spec: ModelSpec,
+    method: Method,
+    method_options: Any,
+    options: TrainingOptions,
+    examples: Sequence[Encoded],
+    schedule: Schedule,
+    *,
+    device: torch.device,
+    precision: Precision,
+) -> DryRun | None:
+    """Dry-run the largest micro-batch and say what it takes; nothing where the method or the architecture cannot be run so.
+
+    Args:
+        spec: made for the task.
+
+    Raises:
+        DoesNotFit: its live tensors alone need more than the device has free.
+    """
+    batch = _largest_micro_batch(examples, schedule, options)
+    try:
+        found = dry_run(spec, method, method_options, options, batch, device=device, precision=precision)
+    except Exception as problem:  # mostly of a library, about tensors without contents: the run itself may well work
+        job.event("warning", f"no dry run of {method.name} on {spec.architecture}: {str(problem).splitlines()[0]}")
+        return None
+    free = free_bytes(device)
+    parts = ", ".join(f"{name} {human_bytes(size)}" for name, size in found.parts.items() if size)
+    job.event(
+        "dry_run", f"a step of {found.tokens:,} tokens needs {human_bytes(found.total_bytes)}: {parts}",
+        **msgspec.to_builtins(found), free_bytes=free,
+    )  # fmt: skip
+    if found.total_bytes > free:
+        raise DoesNotFit(
+            f"{method.name} needs {human_bytes(found.total_bytes)} for its largest micro-batch of {found.tokens:,} tokens, "
+            f"{human_bytes(free)} are free",
+            "finetui plan with the same options says what would fit: a smaller batch, shorter examples, gradient_checkpointing",
+        )
+    return found
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that this process can still get on its device."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else cpu_device().memory_free
+
+
+def _largest_micro_batch(examples: Sequence[Encoded], schedule: Schedule, options: TrainingOptions) -> list[Encoded]:
+    """The examples of the micro-batch with most tokens, of those that the run will meet."""
+    steps = schedule.total_steps(options.max_steps, options.num_train_epochs) * options.gradient_accumulation_steps
+    epochs = (numbers for epoch in range(_EPOCHS) for numbers in schedule.micro_batches(epoch))
+    largest = max(itertools.islice(epochs, steps), key=lambda numbers: sum(len(examples[number].input_ids) for number in numbers))
+    return [examples[number] for number in largest]
