@@ -106,8 +106,10 @@ def dry_run(
     )  # fmt: skip
 
 
-def placeholder(length: int, loss_tokens: int) -> Encoded:
-    """An example of which only the sizes matter; its last tokens carry loss."""
+def placeholder(length: int, loss_tokens: int, task: str = "causal-lm") -> Encoded:
+    """An example of which only the sizes matter; its last tokens carry loss, or it has a class."""
+    if task == "seq-cls":
+        return Encoded([0] * length, [IGNORED] * length, label=0)
     carried = min(loss_tokens, length - 1)
     return Encoded([0] * length, [IGNORED] * (length - carried) + [0] * carried)
 
