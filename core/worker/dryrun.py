@@ -22,8 +22,8 @@ from ..training import TrainingOptions
 from . import attention
 from .batches import IGNORED, Batch, collate
 from .building import make_ready
-from .fourbit import pack_empty
 from .forward import base_of
+from .fourbit import pack_empty
 from .loading import empty_base
 from .losses import LossFunction
 from .precision import Precision
@@ -95,9 +95,10 @@ def dry_run(
         held_bytes = counting.peak = counting.now
         _step(model, [_emptied(batch, device) for batch in batches], options, precision, counting)
     trainable = sum(parameter.numel() for parameter in trained)
+    gradients = counting.gradients_at_peak
     parts = {
-        "weights": held["weights"], "gradients": counting.gradients_at_peak, "master_weights": masters, "optimizer": trainable * _ADAM_BYTES,
-        "activations": counting.peak - held_bytes - counting.gradients_at_peak, "quantisation": held["quantisation"], "adapter": held["adapter"],
+        "weights": held["weights"], "gradients": gradients, "master_weights": masters, "optimizer": trainable * _ADAM_BYTES,
+        "activations": counting.peak - held_bytes - gradients, "quantisation": held["quantisation"], "adapter": held["adapter"],
     }  # fmt: skip
     added = method.footprint(spec, method_options).added_parameters
     return DryRun(
@@ -139,7 +140,7 @@ def _give_device(model: nn.Module, device: torch.device, own: set[int]) -> dict[
                     known[id(tensor)] = new
                     part = "weights" if id(tensor) in own or tensors is module._buffers else "adapter"
                     held[part] += new.numel() * new.itemsize
-                tensors[name] = known[id(tensor)]
+                tensors[name] = known[id(tensor)]  # pyright: ignore[reportArgumentType]
     return held
 
 

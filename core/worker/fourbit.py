@@ -11,7 +11,7 @@ _OUTER_BLOCK = 256
 """Scales of blocks that share a scale under double quantisation."""
 
 
-def pack_empty(weight: Any, device: torch.device) -> tuple[nn.Parameter, int]:
+def pack_empty(weight: Any, device: torch.device) -> tuple[Any, int]:
     """A ``Params4bit`` that is not packed yet, or is packed without contents, as it would be on ``device``.
 
     Returns:
@@ -30,8 +30,8 @@ def pack_empty(weight: Any, device: torch.device) -> tuple[nn.Parameter, int]:
         scales, dynamic = torch.empty(-(-blocks // _OUTER_BLOCK), device=device), torch.empty(256, device=device)
         outer, offset = QuantState(scales, code=dynamic, blocksize=_OUTER_BLOCK, dtype=torch.float32), torch.empty((), device=device)
         constants += [scales, dynamic, offset]
-    payload = nn.Parameter(torch.empty(-(-elements // 2), 1, dtype=torch.uint8, device=device), requires_grad=False)
-    payload.quant_state = QuantState(absmax, shape, code, weight.blocksize, weight.quant_type, dtype, offset=offset, state2=outer)  # type: ignore[assignment]
+    payload: Any = nn.Parameter(torch.empty(-(-elements // 2), 1, dtype=torch.uint8, device=device), requires_grad=False)
+    payload.quant_state = QuantState(absmax, shape, code, weight.blocksize, weight.quant_type, dtype, offset=offset, state2=outer)
     return payload, sum(tensor.numel() * tensor.itemsize for tensor in constants)
 
 

@@ -9,6 +9,9 @@ from torch import nn
 
 _CLASSIFIERS = ("score", "classifier", "pre_classifier")
 
+HEAD_MODULES = (*_CLASSIFIERS, "pooler.dense")
+"""Ends of the names of the linear layers that a classification head is made of."""
+
 
 def is_of_head(tensor: str) -> bool:
     """Whether a classifier's tensor belongs to its head: it may be missing from a base's files."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from ..errors import CorruptFile, Incompatible, NotFound, OutOfMemory, Refused, 
 from ..modelspec import TOKENIZER_FILES, ModelSpec
 from ..planner.reading import read_model
 from .fourbit import pack_layer
-from .heads import head_modules, is_of_head, mark_head, new_head
+from .heads import HEAD_MODULES, head_modules, is_of_head, mark_head, new_head
 
 _AUTO_CLASSES = {"causal-lm": "AutoModelForCausalLM", "seq-cls": "AutoModelForSequenceClassification"}
 
@@ -116,6 +117,8 @@ def load_base(
         arguments["device_map"] = {"": str(device)}
     if task == "seq-cls":
         arguments |= _classifier_arguments(folder, labels)
+        if quantised:
+            arguments["quantization_config"] = _sparing_head(arguments["quantization_config"])
     automatic = getattr(transformers, _AUTO_CLASSES[task])
     with _loading_errors(folder), _plain_falcon_linears(quantised):
         model, information = automatic.from_pretrained(
@@ -141,6 +144,13 @@ def load_base(
     return model.eval()
 
 
+def _sparing_head(quantization: Any) -> Any:
+    """The quantisation without the classification head, which trains."""
+    sparing = copy.copy(quantization)
+    sparing.llm_int8_skip_modules = list(HEAD_MODULES)
+    return sparing
+
+
 def _classifier_arguments(folder: Path, labels: Sequence[str]) -> dict[str, Any]:
     """What ``from_pretrained`` is told of the classes; a head for other classes that the folder may have is passed over."""
     if not labels or list(labels) == classes_of(read_model(folder).config):
@@ -162,6 +172,8 @@ def empty_base(spec: ModelSpec, *, dtype: torch.dtype, load_arguments: Mapping[s
 
     arguments = dict(load_arguments or {})
     quantization = arguments.pop("quantization_config", None)
+    if spec.task == "seq-cls" and quantization is not None:
+        quantization = _sparing_head(quantization)
     automatic = getattr(transformers, _AUTO_CLASSES[spec.task])
     if spec.task == "seq-cls":
         classes = next(tensor.shape[0] for name, tensor in spec.head.items() if name.startswith(("score.", "classifier.")))

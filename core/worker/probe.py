@@ -1,0 +1,131 @@
+"""Measuring instead of counting: the largest micro-batch trained for real, a few times, to see what memory it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from ..api import Encoded, Method, ModelSpec
+from ..training import TrainingOptions
+from . import attention
+from .batches import collate
+from .building import make_ready
+from .forward import base_of
+from .loading import load_base
+from .losses import LossFunction
+from .memory import MemoryMeter
+from .optim import MasterCopyAdamW, build_optimizer
+from .precision import Precision
+
+STEPS = 3
+"""The first builds kernels and makes the optimizer's states; from the second on memory is what it stays."""
+
+
+class Probe(msgspec.Struct, kw_only=True):
+    """What training one micro-batch really takes.
+
+    Attributes:
+        peak_memory_bytes: as runs measure it: on CUDA the allocator's peak reserved, on a CPU the growth of anonymous memory.
+        live_bytes: of tensors at the moment of most: parameters, optimizer, gradients, activations, and what kernels allocate in
+            between. What lies between the two is the allocator's.
+        seconds: of the last step.
+        tokens: of the micro-batch.
+    """
+
+    peak_memory_bytes: int
+    live_bytes: int
+    seconds: float
+    tokens: int
+
+
+def probe(
+    spec: ModelSpec,
+    method: Method,
+    method_options: Any,
+    options: TrainingOptions,
+    examples: Sequence[Encoded],
+    *,
+    device: torch.device,
+    precision: Precision,
+    labels: Sequence[str] = (),
+) -> Probe:
+    """Load the base, apply the method and train ``examples`` for `STEPS` optimizer steps.
+
+    Args:
+        spec: made for the task; with weights.
+        examples: of the largest micro-batch.
+        labels: names of the classes of ``seq-cls``.
+
+    Raises:
+        OutOfMemory, and what else `load_base` raises.
+    """
+    meter = MemoryMeter(device)
+    arguments = method.load_arguments(method_options, device)
+    base = load_base(spec.path, dtype=precision.dtype, device=device, load_arguments=arguments, task=spec.task, labels=labels, head_seed=0)
+    model = method.prepare(base, method_options, spec.task)  # pyright: ignore[reportArgumentType]
+    make_ready(model, base, options)
+    packed = options.packing and method.packs and spec.task == "causal-lm" and attention.enable(base_of(model), precision)
+    optimizer = build_optimizer(model, method, method_options, options, precision)
+    loss_function = LossFunction(model, precision)
+    batches = collate(examples, packed=packed, pad_id=0, device=device) * (2 if options.gradient_accumulation_steps > 1 else 1)
+    model.train()
+
+    def step() -> None:
+        for batch in batches:
+            with precision.autocast():
+                loss = loss_function(batch)
+            meter.sample()
+            (loss / len(batch.targets)).backward()
+            meter.sample()
+        optimizer.step()
+        meter.sample()
+        optimizer.zero_grad(set_to_none=True)
+
+    seconds = 0.0
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        step()
+        seconds = time.perf_counter() - began
+    peak = meter.peak
+    live = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _held(model, optimizer) + _allocated(step)
+    return Probe(peak_memory_bytes=peak, live_bytes=live, seconds=seconds, tokens=sum(batch.tokens for batch in batches))
+
+
+def _allocated(step: Any) -> int:
+    """Most bytes that torch's CPU allocator gave out at once during a call of ``step``, over what was out before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        step()
+    events: list[Any] = list(recorded.profiler.kineto_results.events())  # pyright: ignore[reportOptionalMemberAccess]
+    changes = [event for event in events if event.name() == "[memory]"]
+    now = most = 0
+    for change in sorted(changes, key=lambda event: event.start_ns()):
+        now += change.nbytes()
+        most = max(most, now)
+    return most
+
+
+def _held(model: Any, optimizer: torch.optim.Optimizer) -> int:
+    """Bytes of what stays from step to step."""
+    sizes = {}
+    for tensor in _lasting(model, optimizer):
+        storage = tensor.untyped_storage()
+        sizes[storage._cdata] = storage.nbytes()
+    return sum(sizes.values())
+
+
+def _lasting(model: Any, optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        for holder in (state, getattr(state, "state2", None)):
+            yield from (value for value in vars(holder).values() if isinstance(value, torch.Tensor)) if holder is not None else ()
+    for state in optimizer.state.values():
+        yield from (value for value in state.values() if isinstance(value, torch.Tensor))
+    if isinstance(optimizer, MasterCopyAdamW):
+        yield from (master for _, master in optimizer.pairs)

@@ -1,0 +1,100 @@
+"""The dry run against what torch's allocator really gives out, method by method; and what the training job does with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from finetui.core import registry
+from finetui.core.errors import DoesNotFit
+from finetui.core.planner.reading import read_model
+from finetui.core.planner.tasks import for_task
+from finetui.core.training import TrainingOptions
+from finetui.core.worker import rehearsal
+from finetui.core.worker import train as trainer
+from finetui.core.worker.dryrun import dry_run, placeholder
+from finetui.core.worker.precision import Precision
+from finetui.core.worker.probe import probe
+from support.models import ARCHITECTURES, tiny_model
+from support.training import lines, train, write_rows
+
+CPU = torch.device("cpu")
+LENGTHS = (150, 90, 64, 30)
+
+CASES: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("qwen2", "lora", "causal-lm", {}),
+    ("qwen2", "full", "causal-lm", {"gradient_checkpointing": True}),
+    ("llama", "qlora", "causal-lm", {}),
+    ("falcon", "bitfit", "causal-lm", {}),
+    ("gpt2", "top_layers", "causal-lm", {"gradient_accumulation_steps": 2}),
+    ("qwen3", "full", "causal-lm", {"master_copy": "fp32"}),
+    ("bert", "qlora", "seq-cls", {}),
+]
+
+
+def ratio(folder: Path, family: str, method: str, task: Any, training: dict[str, Any], dtype: torch.dtype = torch.bfloat16) -> float:
+    """Planned over measured bytes of live tensors."""
+    model = tiny_model(folder, family)
+    spec = for_task(read_model(model), task)
+    plugin = registry.load("methods", method)
+    examples = [placeholder(length, length // 2, task) for length in LENGTHS]
+    arguments: dict[str, Any] = {"device": CPU, "precision": Precision(dtype, "cpu")}
+    case = (spec, plugin, plugin.options(), TrainingOptions(**training), examples)
+    planned = dry_run(*case, **arguments)
+    assert sum(planned.parts.values()) == planned.total_bytes
+    assert planned.trainable_parameters == plugin.footprint(spec, plugin.options()).trainable_parameters
+    return planned.total_bytes / probe(*case, **arguments, labels=["a", "b"]).live_bytes
+
+
+@pytest.mark.parametrize(("family", "method", "task", "training"), CASES)
+def test_the_dry_run_counts_what_is_allocated(family: str, method: str, task: str, training: dict[str, Any], tmp_path: Path) -> None:
+    assert ratio(tmp_path / "base", family, method, task, training) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("family", ARCHITECTURES)
+@pytest.mark.parametrize("method", registry.names("methods"))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_every_method_on_every_architecture(family: str, method: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    task = "seq-cls" if family == "bert" else "causal-lm"
+    plugin = registry.load("methods", method)
+    refusal = plugin.refusal(for_task(read_model(tiny_model(tmp_path / "asked", family)), task), task, plugin.options())
+    if refusal:
+        pytest.skip(refusal)
+    for checkpointing in (False, True):
+        folder = tmp_path / str(checkpointing)
+        assert ratio(folder, family, method, task, {"gradient_checkpointing": checkpointing}, dtype) == pytest.approx(1, abs=0.05)
+
+
+def test_it_takes_milliseconds_for_billions_of_parameters(tmp_path: Path) -> None:
+    """8 B parameters: less than a machine like this could hold, and no weights are read."""
+    from transformers import LlamaConfig
+
+    LlamaConfig(
+        vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8,
+        architectures=["LlamaForCausalLM"],
+    ).save_pretrained(tmp_path)  # fmt: skip
+    spec, method = read_model(tmp_path), registry.load("methods", "full")
+    planned = dry_run(
+        spec, method, method.options(), TrainingOptions(), [placeholder(512, 256)], device=CPU, precision=Precision(torch.bfloat16, "cpu")
+    )
+    assert planned.parts["weights"] == pytest.approx(4 * spec.parameters, rel=1e-6) and planned.seconds < 10
+
+
+def test_a_run_says_what_a_step_takes_before_it_loads_weights(tmp_path: Path) -> None:
+    job, result = train(tiny_model(tmp_path / "base", "qwen2"), write_rows(tmp_path / "rows.jsonl"), training={"max_steps": 2})
+    kinds = [line["kind"] for line in lines(job, "events.jsonl")]
+    assert kinds.index("dry_run") < kinds.index("prepared")
+    told = next(line for line in lines(job, "events.jsonl") if line["kind"] == "dry_run")["data"]
+    assert told["trainable_parameters"] == result["trainable_parameters"]
+    assert told["total_bytes"] == sum(told["parts"].values())
+
+
+def test_a_run_that_cannot_fit_ends_before_it_loads_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsal, "free_bytes", lambda device: 1_000_000)
+    monkeypatch.setattr(trainer, "load_model", lambda *arguments: pytest.fail("weights were loaded"))
+    with pytest.raises(DoesNotFit, match=r"1\.0 MB are free") as caught:
+        train(tiny_model(tmp_path / "base", "qwen2"), write_rows(tmp_path / "rows.jsonl"))
+    assert caught.value.exit_code == 4 and "finetui plan" in caught.value.hint
