@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from ..errors import DoesNotFit
 from ..planner.memory import human_bytes
 from ..runs.job import Job
 from ..training import TrainingOptions
-from .batches import Schedule
+from .batches import Schedule, lengths_of
 from .dryrun import DryRun, dry_run
 from .precision import Precision
 
@@ -71,7 +70,7 @@ def free_bytes(device: torch.device) -> int:
 
 def _largest_micro_batch(examples: Sequence[Encoded], schedule: Schedule, options: TrainingOptions) -> list[Encoded]:
     """The examples of the micro-batch with most tokens, of those that the run will meet."""
-    steps = schedule.total_steps(options.max_steps, options.num_train_epochs) * options.gradient_accumulation_steps
-    epochs = (numbers for epoch in range(_EPOCHS) for numbers in schedule.micro_batches(epoch))
-    largest = max(itertools.islice(epochs, steps), key=lambda numbers: sum(len(examples[number].input_ids) for number in numbers))
-    return [examples[number] for number in largest]
+    lengths = lengths_of(examples)
+    steps = min(schedule.total_steps(options.max_steps, options.num_train_epochs), _EPOCHS * schedule.steps_per_epoch)
+    micro_batches = (numbers for step in range(steps) for numbers in schedule.step(step))
+    return [examples[number] for number in max(micro_batches, key=lambda numbers: sum(lengths[number] for number in numbers))]
