@@ -199,6 +199,10 @@ def _mutates_base(config: Any) -> bool:
 def _as_difference(tensors: dict[str, torch.Tensor], start: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     result = {}
     for name, tensor in tensors.items():
-        first = start[name].to(tensor.dtype)
-        result[name] = torch.cat([tensor, first], dim=0) if "lora_A" in name else torch.cat([tensor, -first], dim=1)
+        if ".lora_A." in name:
+            result[name] = torch.cat([tensor, start[name].to(tensor.dtype)], dim=0)
+        elif ".lora_B." in name:
+            result[name] = torch.cat([tensor, -start[name].to(tensor.dtype)], dim=1)
+        else:  # the task's head, which is saved whole
+            result[name] = tensor
     return result

@@ -19,10 +19,9 @@ from finetui.core.worker.loading import load_base
 from finetui.core.worker.peft_support import load_adapter, target_modules
 from finetui.core.worker.train import main, prepare
 from safetensors.torch import load_file
+from support.driving import IDS, base_for, drive, logits, require_merges, require_swaps, saved
 from support.models import ARCHITECTURES, tiny_model
 from support.training import losses, make_job, train, write_rows
-
-IDS = torch.arange(5, 37)[None]
 
 
 def prepared(folder: Path, method: str, task: str = "causal-lm", **options: Any) -> tuple[Any, Any]:
@@ -31,11 +30,6 @@ def prepared(folder: Path, method: str, task: str = "causal-lm", **options: Any)
     arguments = {"num_labels": 4} if task == "seq-cls" else {}
     base = load_base(folder, task=task, load_arguments=arguments)
     return base, plugin.prepare(base, plugin.options(**options), task)
-
-
-def logits(model: Any) -> torch.Tensor:
-    with torch.no_grad():
-        return model.eval()(input_ids=IDS).logits
 
 
 def trainable(model: Any) -> int:
@@ -108,6 +102,16 @@ def test_ranks_by_pattern_are_saved_and_loaded_also_where_the_start_changed_the_
             folder.mkdir()
             loop.method.save(loop.model, folder)
             assert torch.allclose(logits(load_adapter(load_base(base), folder, "x")), expected, atol=1e-5), (start, scale)
+
+
+def test_a_start_that_changed_the_base_leaves_the_head_whole(tmp_path: Path) -> None:
+    """The update is saved as a difference of two, twice as wide; the head beside it is not."""
+    folder = tiny_model(tmp_path / "base", "bert")
+    plugin = registry.load("methods", "lora")
+    options = plugin.options(r=2, init_lora_weights="pissa")
+    model = plugin.prepare(base_for(folder, "seq-cls"), options, "seq-cls")
+    drive(plugin, model, options, 2)
+    require_swaps(folder, "seq-cls", saved(plugin, model, tmp_path / "adapter"), logits(model))
 
 
 def test_patterns_that_mean_nothing_are_refused(tmp_path: Path) -> None:
@@ -208,10 +212,14 @@ def test_adalora_refuses_schedules_and_budgets_that_prune_nothing(tmp_path: Path
 _READER = """
 import sys, torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 base, *adapters = sys.argv[1:]
 for adapter in adapters:
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+    if "seq-cls" in adapter:
+        model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=4)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(base)
+    model = PeftModel.from_pretrained(model, adapter).eval()
     with torch.no_grad():
         torch.save(model(input_ids=torch.arange(5, 37)[None]).logits, adapter + "/logits.pt")
 """
@@ -233,3 +241,36 @@ def test_plain_peft_in_a_new_process_says_the_same(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", _READER, str(base), *map(str, expected)], check=True, capture_output=True)
     for folder, found in expected.items():
         assert torch.equal(torch.load(folder / "logits.pt"), found), folder.name
+
+
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("lora", {"r": 4}), ("lora", {"r": 4, "use_dora": True, "use_rslora": True}), ("lora", {"r": 4, "init_lora_weights": "pissa"}),
+    ("lora", {"r": 4, "init_lora_weights": "olora"}), ("lora", {"r": 4, "rank_pattern": {r"\\d\\.(mlp|output)\\..*": 2}}),
+    ("adalora", {"init_r": 4, "target_r": 2}), ("ia3", {}),
+]  # fmt: skip
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_trained_saved_swapped_merged_and_read_in_a_new_process(tmp_path: Path, family: str) -> None:
+    folder = tiny_model(tmp_path / "base", family)
+    expected = {}
+    for number, (method, values) in enumerate(KINDS):
+        plugin = registry.load("methods", method)
+        options = plugin.options(**values)
+        for task in ("causal-lm", "seq-cls"):
+            spec = for_task(read_model(folder), task, 4)
+            refusal = plugin.refusal(spec, task, options)
+            if refusal:
+                assert "encoder" in refusal or "olora" in refusal or "rank_pattern" in refusal, refusal
+                continue
+            model = plugin.prepare(base_for(folder, task), options, task)
+            trained = drive(plugin, model, options, 8, 5e-3)
+            assert sum(parameter.numel() for parameter in trained) == plugin.footprint(spec, options).trainable_parameters
+            adapter = saved(plugin, model, tmp_path / f"{number}-{task}")
+            require_swaps(folder, task, adapter, logits(model))
+            require_merges(folder, task, adapter, logits(model))
+            expected[adapter] = logits(load_adapter(base_for(folder, task), adapter, "x"))
+    subprocess.run([sys.executable, "-c", _READER, str(folder), *map(str, expected)], check=True, capture_output=True)
+    for adapter, found in expected.items():
+        assert torch.equal(torch.load(adapter / "logits.pt"), found), adapter.name

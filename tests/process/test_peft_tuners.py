@@ -14,11 +14,12 @@ from finetui.core.planner.reading import read_model
 from finetui.core.planner.tasks import for_task
 from finetui.core.worker.loading import load_base
 from finetui.core.worker.merge import check_mergeable
-from finetui.core.worker.slots import load_complete, load_slot
+from finetui.core.worker.slots import load_slot
+from finetui.core.worker.train import main
+from safetensors.torch import load_file
+from support.driving import base_for, drive, logits, require_merges, require_swaps, saved
 from support.models import ARCHITECTURES, tiny_model
-from support.training import losses, train, write_rows
-
-IDS = torch.arange(5, 37)[None]
+from support.training import losses, make_job, train, write_rows
 
 SMALL: dict[str, dict[str, Any]] = {
     "c3a": {"block_size": 32}, "road": {"group_size": 32}, "shira": {"r": 8}, "vblora": {"vector_length": 32},
@@ -27,17 +28,12 @@ SMALL: dict[str, dict[str, Any]] = {
 """Options that the tiny models are too small for at their defaults."""
 
 
-def logits(model: Any) -> torch.Tensor:
-    with torch.no_grad():
-        return model.eval()(input_ids=IDS).logits
-
-
 def test_they_are_listed_as_the_installed_peft_has_them() -> None:
-    from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     family = registry.load("methods", "peft:*")
     ours = {kind.upper() for kind in (*family.members(), *_table("_ELSEWHERE"), *_table("_UNFIT"))}
-    assert ours >= {kind.value for kind in PEFT_TYPE_TO_TUNER_MAPPING}
+    assert ours >= {kind.value for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items() if config.__module__.startswith("peft.")}
     assert "peft:vera" in registry.members("methods") and "peft:vera" not in registry.names("methods")
     assert registry.knows("methods", "peft:lokr") and not registry.knows("methods", "peft:lora")
     plugin = registry.load("methods", "peft:loha")
@@ -102,32 +98,15 @@ def check(folder: Path, data: Path, kind: str, task: str, tmp_path: Path) -> Non
     if refusal:
         assert any(words in refusal for words in _REFUSALS), refusal
         return
-    arguments = {"num_labels": 4} if task == "seq-cls" else {}
-    model = plugin.prepare(load_base(folder, task=task, load_arguments=arguments), options, task)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model = plugin.prepare(base_for(folder, task), options, task)  # type: ignore[arg-type]
+    trained = drive(plugin, model, options, 3)
     assert sum(parameter.numel() for parameter in trained) == plugin.footprint(spec, options).trainable_parameters
-    optimizer = torch.optim.AdamW(trained, lr=1e-3)
-    for _ in range(3):
-        model.train()(input_ids=IDS).logits.logsumexp(-1).sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
     expected = logits(model)
-    saved = tmp_path / "adapter"
-    saved.mkdir()
-    plugin.save(model, saved)
-
-    base = load_base(folder, task=task, load_arguments=arguments)
-    before, weights = logits(base), {name: tensor.clone() for name, tensor in base.state_dict().items()}
-    slot = load_slot(base, saved)
-    slot.switch_on()
-    assert torch.allclose(logits(base), expected, atol=1e-6)
-    slot.switch_off()
-    assert torch.equal(logits(base), before)
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in base.state_dict().items())
+    adapter = saved(plugin, model, tmp_path / "adapter")
+    require_swaps(folder, task, adapter, expected)
     if plugin.merges and not (kind == "beft" and any(f"{linear.name}.bias" not in spec.tensors for linear in spec.linears)):
-        check_mergeable(saved)
-        merged = load_complete(base, saved).merge_and_unload(safe_merge=False)
-        assert (logits(merged) - expected).abs().max() <= 1e-5 * expected.abs().max()
+        check_mergeable(adapter)
+        require_merges(folder, task, adapter, expected)
 
 
 _REFUSALS = ("Conv1D", "encoder", "scikit-learn", "nothing to train", "is not a plain torch.nn.Linear")
@@ -158,3 +137,21 @@ def test_one_trains_through_the_product(tmp_path: Path) -> None:
     plugin = registry.load("methods", "peft:lokr")
     assert result["trainable_parameters"] == plugin.footprint(read_model(base), plugin.options(r=4)).trainable_parameters
     assert load_slot(load_base(base), Path(result["adapter"])).kind == "lokr"
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("kind", registry.load("methods", "peft:*").members())
+def test_every_tuner_goes_on_after_a_stop_as_if_there_had_been_none(tmp_path: Path, kind: str) -> None:
+    base, data = tiny_model(tmp_path / "base", "qwen2"), write_rows(tmp_path / "rows.jsonl")
+    plugin, options = registry.load("methods", f"peft:{kind}"), SMALL.get(kind, {})
+    if plugin.refusal(read_model(base), "causal-lm", plugin.options(**options)):
+        pytest.skip("refused on this architecture")
+    settings = {"method_options": options, "training": {"max_steps": 6, "save_steps": 3, "learning_rate": 1e-3}}
+    whole, result = train(base, data, f"peft:{kind}", name="whole", **settings)
+    again = make_job(base, data, f"peft:{kind}", name="again", **settings)
+    (again.dir / "checkpoints").mkdir(exist_ok=True)
+    (whole.dir / "checkpoints" / "step-00000003").rename(again.dir / "checkpoints" / "step-00000003")
+    second = main(again)
+    assert losses(again) == losses(whole)[3:]
+    one, two = (load_file(Path(r["adapter"]) / "adapter_model.safetensors") for r in (result, second))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
