@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .output import details, narrate, plural, size
@@ -20,15 +21,16 @@ def print_report(row: Mapping[str, Any]) -> None:
     tokens = row.get("tokens")
     if tokens:
         _print_lengths(tokens)
-    _print_repeats(row["duplicates"], row["duplicate_rows"], "is there twice", "the same as")
-    what = "label" if row["labels"] else "answer"
-    _print_repeats(row["conflicts"], row["conflicting_rows"], f"has another {what} elsewhere", f"another {what} in")
+    asked, said = ("text", "label") if row["labels"] else ("prompt", "answer")
+    _print_repeats("the same as an earlier row", row["duplicates"], row["duplicate_rows"])
+    _print_repeats(f"the same {asked} as an earlier row, with another {said}", row["conflicts"], row["conflicting_rows"])
     for problem in row["problems"]:
         narrate(f"{problem['source']}: {problem['message']}")
 
 
 def _print_lengths(tokens: Mapping[str, Any]) -> None:
-    print(f"\ntokens of a row: median {tokens['median']:,.0f}, 95 % up to {tokens['p95']:,}, longest {tokens['longest']:,}")
+    whole = tokens["whole"]
+    print(f"\ntokens of a row: median {whole['median']:,.0f}, 95 % up to {whole['p95']:,}, longest {whole['max']:,}")
     most = max(part["count"] for part in tokens["histogram"])
     for part in tokens["histogram"]:
         places = f"{part['from']:,} to {part['to']:,}"
@@ -44,12 +46,16 @@ def _bar(share: float) -> str:
     return "#" * (max(1, round(share * _BAR)) if share else 0)
 
 
-def _print_repeats(count: int, rows: Sequence[Mapping[str, Any]], what: str, relation: str) -> None:
+def _print_repeats(what: str, count: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Each row with the earlier one behind it; of that only the line where it is in the same file."""
     if not count:
         return
-    print(f"\n{plural(count, 'row')} {what}:")
+    print(f"\n{what}: {plural(count, 'row')}")
     for repeat in rows[:_LISTED]:
-        print(f"  {repeat['source']}: {relation} {repeat['first']}")
+        file, _, line = repeat["source"].rpartition(":")
+        first, _, earlier = repeat["first"].rpartition(":")
+        where = f"line {line.strip()}" if line.isdigit() else line.strip()
+        print(f"  {Path(file).name} {where}, first in {'' if first == file else Path(first).name + ' '}{earlier.strip()}")
     if count > _LISTED:
         print(f"  … and {count - _LISTED:,} more")
 

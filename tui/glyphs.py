@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rich.cells import cell_len
+
 
 @dataclass(frozen=True)
 class Glyphs:
@@ -77,8 +79,23 @@ def spark(values: Sequence[float], width: int, glyphs: Glyphs = UNICODE) -> str:
 
 
 def shorten(text: str, width: int, glyphs: Glyphs = UNICODE) -> str:
-    """``text`` cut to ``width`` characters, the cut marked."""
+    """``text`` cut to ``width`` cells, the cut marked; a Chinese character takes two."""
     text = " ".join(text.split())
-    if len(text) <= width:
+    if cell_len(text) <= width:
         return text
-    return text[: max(0, width - len(glyphs.ellipsis))] + glyphs.ellipsis
+    return beginning(text, width - len(glyphs.ellipsis)) + glyphs.ellipsis
+
+
+def beginning(text: str, width: int) -> str:
+    """As much of the start of ``text`` as fits into ``width`` cells."""
+    used = 0
+    for number, character in enumerate(text):
+        used += cell_len(character)
+        if used > width:
+            return text[:number]
+    return text
+
+
+def padded(text: str, width: int) -> str:
+    """``text`` filled up with blanks to ``width`` cells."""
+    return text + " " * (width - cell_len(text))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 
 from .format import NOTHING, clock, duration, figure, human_bytes, human_count, percent
-from .glyphs import STATE_STYLES, Glyphs, bar, shorten
+from .glyphs import STATE_STYLES, Glyphs, bar, padded, shorten
 from .watching import RunRow
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def run_line(row: RunRow, glyphs: Glyphs, width: int, *, marked: bool = False) -
     style = STATE_STYLES.get(row.state, "$muted")
     head: list[Any] = [
         (glyphs.states.get(row.state, "?"), style), (glyphs.marked if marked else " ", "bold $accent"),
-        (shorten(row.name, name, glyphs).ljust(name), "$foreground"),
+        (padded(shorten(row.name, name, glyphs), name), "$foreground"),
         (f" {row.state:<9} ", style), (f"{shorten(row.method or row.kind, 9, glyphs):<9} ", "$muted"),
     ]  # fmt: skip
     room = width - name - 23

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 
 from .format import clock, duration, figure, human_bytes, human_count
-from .glyphs import Glyphs, shorten
+from .glyphs import Glyphs, padded, shorten
 from .runlines import pair
 from .widgets.fields import show_value
 
@@ -62,7 +62,7 @@ def entry_line(entry: Entry, child: bool, glyphs: Glyphs, width: int) -> Content
     """One line of the tree."""
     mark = f"{glyphs.branch} " if child else ""
     name = max(14, width - 40)
-    label = shorten(mark + entry.name, name, glyphs).ljust(name)
+    label = padded(shorten(mark + entry.name, name, glyphs), name)
     if is_model(entry):
         facts = [
             f"{human_count(entry.parameters):>7}",

@@ -104,8 +104,8 @@ def lengths(
 
     Returns:
         ``examples`` ``tokens`` ``loss_tokens`` ``truncated`` ``dropped`` ``max_length`` ``min`` ``median`` ``mean`` ``p95``
-        ``max``, ``lengths`` and ``loss_lengths`` (at most `MAX_LISTED`); of whole examples, before cutting: ``longest`` and
-        ``histogram`` (``[{"from", "to", "count"}]``, both ends inclusive).
+        ``max``, ``lengths`` and ``loss_lengths`` (at most `MAX_LISTED`); of whole examples, before cutting: ``whole``
+        (``{"median", "p95", "max"}``) and ``histogram`` (``[{"from", "to", "count"}]``, both ends inclusive).
 
     Raises:
         FineTUIError: as `preview`.
@@ -122,7 +122,7 @@ def lengths(
         losses.extend(loss_tokens(part) for part in each.parts)
     if not counts:
         raise nothing_left(dropped, options.max_length)
-    ordered, step = sorted(counts), -(-len(counts) // MAX_LISTED)
+    ordered, uncut, step = sorted(counts), sorted(whole), -(-len(counts) // MAX_LISTED)
     return {
         "examples": len(counts),
         "tokens": sum(counts),
@@ -133,13 +133,17 @@ def lengths(
         "min": ordered[0],
         "median": median(ordered),
         "mean": sum(counts) / len(counts),
-        "p95": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
+        "p95": _p95(ordered),
         "max": ordered[-1],
-        "longest": max(whole),
-        "histogram": _histogram(sorted(whole)),
+        "whole": {"median": median(uncut), "p95": _p95(uncut), "max": uncut[-1]},
+        "histogram": _histogram(uncut),
         "lengths": list(counts[::step]),
         "loss_lengths": list(losses[::step]),
     }
+
+
+def _p95(ordered: Sequence[int]) -> int:
+    return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
 
 
 def _as_row(encoded: Encoded, tokenizer: Any, labels: Sequence[str]) -> dict[str, Any]:

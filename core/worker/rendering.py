@@ -8,8 +8,10 @@ ends with its turn, end-of-turn token included, so that it learns to stop. A tem
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from ..api import Encoded, Refused, Rendered, Renderer, Turn
@@ -128,8 +130,10 @@ class ChatRenderer(Renderer):
             ids = ids + self._end
         if all(marked for _, marked in rendered.pieces):
             return Encoded(begin + ids, begin + ids, text)
-        carries = _inside(offsets, _marked_spans(rendered.pieces))
-        return Encoded(begin + ids, [-100] * len(begin) + [token if learned else -100 for token, learned in zip(ids, carries)], text)
+        labels = [-100] * len(ids)
+        for first, last in _inside(offsets, _marked_spans(rendered.pieces)):
+            labels[first:last] = ids[first:last]
+        return Encoded(begin + ids, [-100] * len(begin) + labels, text)
 
     def _fitted(self, turns: Sequence[Turn], tools: str) -> tuple[Sequence[Turn], str]:
         """The conversation as the template has places for it."""
@@ -184,15 +188,12 @@ def _marked_spans(pieces: Sequence[tuple[str, bool]]) -> list[Span]:
     return spans
 
 
-def _inside(offsets: Sequence[Span], spans: Sequence[Span]) -> Iterator[bool]:
-    """For every token, whether its characters lie in one of the (ascending) spans.
+def _inside(offsets: Sequence[Span], spans: Sequence[Span]) -> Iterator[tuple[int, int]]:
+    """For every span the tokens (from, to) whose characters lie in it.
 
-    The last character decides which span is looked at: byte-level tokens of one character share its offsets, and
-    tokenizers that trim offsets leave a whitespace token without width, behind its character.
+    Starts and ends of tokens ascend. The last character decides which span is looked at: byte-level tokens of one character
+    share its offsets, and tokenizers that trim offsets leave a whitespace token without width, behind its character.
     """
-    remaining = iter(spans)
-    span = next(remaining, None)
-    for start, end in offsets:
-        while span is not None and end > span[1]:
-            span = next(remaining, None)
-        yield span is not None and span[0] <= start and end > span[0]
+    for start, end in spans:
+        first = max(bisect_left(offsets, start, key=itemgetter(0)), bisect_right(offsets, start, key=itemgetter(1)))
+        yield first, max(first, bisect_right(offsets, end, key=itemgetter(1)))

@@ -151,7 +151,7 @@ def write_store(folder: Path, encoded: Iterable[EncodedExample], objective: str,
             for part in each.parts:
                 end += len(part.input_ids)
                 files[_TOKENS].add(array("I", part.input_ids))
-                files[_LEARNED].add(bytes(label != IGNORED for label in part.labels))
+                files[_LEARNED].add((numpy.asarray(part.labels) != IGNORED).tobytes())
                 files[_OFFSETS].add(array("q", [end]))
                 files[_EXAMPLES].add(array("q", [number]))
                 files[_CLASSES].add(array("i", [-1 if part.label is None else part.label]))

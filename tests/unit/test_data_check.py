@@ -69,7 +69,7 @@ def test_lengths_are_those_of_whole_rows(tmp_path: Path, model: str) -> None:
     found, whole = lengths(model, [path], settings={"max_length": 64}), lengths(model, [path])
     assert (found["truncated"], found["dropped"], found["examples"]) == (2, 2, 2)
     assert found["histogram"] == whole["histogram"]
-    assert found["longest"] == whole["max"] > 64 > found["max"]
+    assert found["whole"]["max"] == whole["max"] > 64 > found["max"]
     assert sum(part["count"] for part in found["histogram"]) == 4
 
 
@@ -82,8 +82,8 @@ def test_words_for_people(tmp_path: Path, model: str, capsys: pytest.CaptureFixt
     said = capsys.readouterr().out
     assert "1 to 32" in said and "#" in said
     assert "1 row would be cut to max_length 64, and 1 row left out" in said
-    assert f"{path}:4: the same as {path}:1" in said
-    assert f"{path}:3: another answer in {path}:1" in said
+    assert "the same as an earlier row: 2 rows\n  a.jsonl line 4, first in 1\n  a.jsonl line 5, first in 2\n" in said
+    assert "the same prompt as an earlier row, with another answer: 1 row\n  a.jsonl line 3, first in 1\n" in said
 
 
 def test_preview_of_classified_texts_and_of_tools(tmp_path: Path, model: str) -> None:

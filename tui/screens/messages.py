@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
@@ -15,6 +16,7 @@ from textual.widgets import Input, OptionList, Static
 
 from ...core.errors import FineTUIError
 from ..actions import Acting, bindings
+from ..glyphs import padded
 from ..widgets.lists import Lines
 
 
@@ -141,10 +143,10 @@ class PickDialog(Acting, ModalScreen[str]):
     def _show(self, text: str) -> None:
         looks_like_path = self.paths is not None and text.startswith(("/", "~", "."))
         found = self._files(text) if looks_like_path else [entry for entry in self.entries if _matches(text, f"{entry[1]} {entry[2]}")]
-        width = max((len(label) for _, label, _ in found), default=0)
+        width = max((cell_len(label) for _, label, _ in found), default=0)
         width = min(width, 44)
         lines = [
-            (value, Content.assemble((label.ljust(width), "$foreground"), "  ", (note, "$muted")), True) for value, label, note in found
+            (value, Content.assemble((padded(label, width), "$foreground"), "  ", (note, "$muted")), True) for value, label, note in found
         ]
         self.query_one(Lines).show(lines or [("", Content.styled("nothing matches", "$muted"), False)])
 

@@ -17,7 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from ..actions import Acting, bindings
-from ..glyphs import UNICODE, Glyphs, shorten
+from ..glyphs import UNICODE, Glyphs, beginning, shorten
 from .fields import Field
 
 _REVERSE = Style(reverse=True)
@@ -211,8 +211,9 @@ class Form(ScrollView, Acting, can_focus=True):
         room = max(4, width - self._width - 4)
         if here and self.editor is not None:
             text, at = self.editor.text, self.editor.at
-            start = max(0, at - room + 2)
-            parts += [(text[start:at], "edit"), (text[at : at + 1] or " ", "edit!"), (text[at + 1 : start + room], "edit")]
+            before = beginning(text[:at][::-1], room - 2)[::-1]
+            after = beginning(text[at + 1 :], room - 2 - cell_len(before))
+            parts += [(before, "edit"), (text[at : at + 1] or " ", "edit!"), (after, "edit")]
             return [*parts, ("  " + self._edit_error, "error")]
         value = field.shown() + (f" {field.unit}" if field.unit and field.value is not None else "")
         if here and field.choices:
