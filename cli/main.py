@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("chat:chat", "Talk to a model and swap adapters while talking."),
     "generate": ("chat:generate", "Answer one prompt."),
     "merge": ("merge:merge", "Merge an adapter into its base."),
+    "export": ("export:export", "Write an adapter or a model in another form."),
     "push": ("hub:push", "Publish an adapter to a hub."),
     "pull": ("hub:pull", "Fetch an adapter from a hub."),
     "plugins": ("plugins:plugins", "What is installed, and what is broken and why."),

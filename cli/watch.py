@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import click
+import msgspec
 
 from ..core.errors import FineTUIError, WorkFailed, error_from_dict
 from ..core.paths import Home
 from ..core.runs import control
 from ..core.runs.follow import Update, follow
 from ..core.runs.requests import start
-from ..core.runs.spec import EvaluateRequest, HubRequest, MergeRequest, RunKind
+from ..core.runs.spec import RunKind
 from ..core.runs.store import Run
 from .command import App
 from .output import narrate, plain, report, write_json
@@ -130,7 +131,13 @@ def error_of(run: Run) -> FineTUIError:
 
 
 def finish(
-    app: App, home: Home, kind: RunKind, name: str, request: EvaluateRequest | MergeRequest | HubRequest, *, detach: bool = False
+    app: App,
+    home: Home,
+    kind: RunKind,
+    name: str,
+    request: msgspec.Struct,
+    *,
+    detach: bool = False,
 ) -> dict[str, Any] | None:
     """Start a run that is not training; wait for it and return its result, or with ``detach`` say which run it is.
 

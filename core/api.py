@@ -30,6 +30,7 @@ from .errors import (
     WorkFailed,
 )
 from .examples import Encoded, Example, LossOn, Rendered, ToolCall, Turn
+from .exportcontract import Exporter, ExportSource
 from .facts import ask
 from .hubcontract import AdapterHub, HubContext, HubFile, PushPlan, Transfer
 from .layers import Place, places
@@ -367,13 +368,13 @@ class Family(ABC):
         """
 
 
-CONTRACTS: dict[str, type] = {"methods": Method, "objectives": Objective, "formats": DataFormat, "hubs": AdapterHub}
+CONTRACTS: dict[str, type] = {"methods": Method, "objectives": Objective, "formats": DataFormat, "hubs": AdapterHub, "exporters": Exporter}
 """Kind of plugin → the contract it keeps (the keys are those of `core.registry.GROUPS`)."""
 
 __all__ = [
     "AdapterHub", "Artifact", "CorruptFile", "Course", "DataError", "DataFormat", "DeltaMethod", "DiskError", "Encoded", "Example",
-    "Family", "FineTUIError", "Footprint", "HubContext", "HubFile", "Incompatible", "LinearSpec", "LossOn", "Method", "ModelSpec",
-    "NameTaken", "NetworkError", "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod", "Place", "PushPlan",
-    "Refused", "Rendered", "Renderer", "Task", "TensorSpec", "TokenError", "ToolCall", "Transfer", "Turn", "UnsafeFile",
-    "UsageError", "WorkFailed", "ask", "describe", "option", "part", "places",
+    "ExportSource", "Exporter", "Family", "FineTUIError", "Footprint", "HubContext", "HubFile", "Incompatible", "LinearSpec", "LossOn",
+    "Method", "ModelSpec", "NameTaken", "NetworkError", "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod",
+    "Place", "PushPlan", "Refused", "Rendered", "Renderer", "Task", "TensorSpec", "TokenError", "ToolCall", "Transfer", "Turn",
+    "UnsafeFile", "UsageError", "WorkFailed", "ask", "describe", "option", "part", "places",
 ]  # fmt: skip

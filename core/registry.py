@@ -22,6 +22,7 @@ GROUPS: dict[str, str] = {
     "objectives": "finetui.objectives",
     "formats": "finetui.formats",
     "hubs": "finetui.hubs",
+    "exporters": "finetui.exporters",
 }
 """Kind of plugin → entry-point group. Each group has its contract in `core.api`."""
 

@@ -11,6 +11,18 @@ from ..modelspec import ModelSpec, TensorSpec, parameter_names
 _OTHER_HEADS = ("lm_head.", "cls.", "score.", "classifier.", "pre_classifier.", "qa_outputs.", "embed_out.")
 """Beginnings of the names of heads, which another task's head replaces."""
 
+_CLASSIFIERS = ("score.", "classifier.", "pre_classifier.")
+
+
+def is_classifier(name: str) -> bool:
+    """Whether a tensor is part of a classification head, by its name."""
+    return name.startswith(_CLASSIFIERS)
+
+
+def is_other_head(name: str) -> bool:
+    """Whether a tensor is part of a head that a classifier has no use for."""
+    return name.startswith(_OTHER_HEADS) and not is_classifier(name)
+
 
 def choose_task(model: ModelSpec, columns: Mapping[str, str] | None = None) -> Task:
     """The task where none was asked for: what the model's kind allows, or the columns say.

@@ -24,7 +24,7 @@ import msgspec
 
 from ..api import LossOn, Task
 
-RunKind = Literal["train", "evaluate", "compare", "merge", "push", "pull"]
+RunKind = Literal["train", "evaluate", "compare", "merge", "export", "push", "pull"]
 State = Literal["queued", "starting", "running", "stopping", "stopped", "succeeded", "failed", "lost"]
 
 ACTIVE: frozenset[str] = frozenset({"queued", "starting", "running", "stopping"})
@@ -35,6 +35,7 @@ JOB_MODULES: dict[str, str] = {
     "evaluate": "finetui.core.worker.evaluate",
     "compare": "finetui.core.compare.job",
     "merge": "finetui.core.worker.merge",
+    "export": "finetui.core.worker.export",
     "push": "finetui.hub.jobs",
     "pull": "finetui.hub.jobs",
 }
@@ -165,6 +166,30 @@ class MergeRequest(msgspec.Struct, frozen=True, kw_only=True):
     verify: bool = False
     force: bool = False
     """Merge although the adapter's recorded base digest differs."""
+    gpus: str = "auto"
+
+
+class ExportRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Write an artifact in another form.
+
+    Attributes:
+        model: base as the user named it, or the artifact itself where that is a whole model.
+        model_path: its folder.
+        adapter: folder of the adapter or delta on it; empty: the model alone.
+        format: name of the exporter plugin.
+        exporter_options: values that differ from the exporter's defaults.
+        output: what to write.
+        verify: compare what was written with its source.
+    """
+
+    model: str
+    model_path: str
+    base_model_name_or_path: str
+    adapter: str = ""
+    format: str
+    exporter_options: dict[str, Any] = {}
+    output: str
+    verify: bool = True
     gpus: str = "auto"
 
 

@@ -50,6 +50,7 @@ class StoredTensors:
         self._opened = ExitStack()
         files = [self._opened.enter_context(safe_open(file, framework="pt")) for file in weight_files(folder)]
         self._where = {name: file for file in files for name in file.keys()}  # noqa: SIM118 (not a dict)
+        self._files = {file.name: list(opened.keys()) for file, opened in zip(weight_files(folder), files)}
 
     def __enter__(self) -> StoredTensors:
         return self
@@ -61,6 +62,10 @@ class StoredTensors:
     def names(self) -> Collection[str]:
         """Of all tensors."""
         return self._where.keys()
+
+    def in_file(self, file: Path) -> list[str]:
+        """Names of the tensors of one of the folder's files."""
+        return self._files[file.name]
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """One tensor, on the CPU, as stored."""

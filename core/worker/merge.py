@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ..catalog.catalog import Catalog
-from ..catalog.digest import digest_folder, weight_files
+from ..catalog.digest import DELTA_FILE, digest_folder, weight_files
 from ..catalog.manifest import BaseRef, Manifest, Parent, read_manifest, write_manifest
 from ..catalog.peftfiles import CONFIG_FILE, read_adapter
 from ..errors import DiskError, Incompatible, NameTaken, OutOfMemory, WorkFailed
@@ -25,7 +25,8 @@ from ..fsio import read_json, staged_folder, write_json
 from ..modelspec import companions
 from ..planner.reading import read_model
 from ..runs.job import Job, run_job
-from ..runs.spec import MergeRequest
+from ..runs.spec import ExportRequest, MergeRequest
+from .deltamodel import write_whole
 from .loading import compute_device, load_tokenizer, quiet_libraries
 from .memory import MemoryMeter
 from .mergebase import BaseRecipe, recipe_for
@@ -40,12 +41,14 @@ _DISK_RESERVE = 64 << 20
 """Bytes that must stay free beside the merged weights."""
 
 
-def check_mergeable(adapter: Path) -> None:
+def require_mergeable(adapter: Path) -> None:
     """Refuse an adapter that cannot be folded into a base's weights, by its configuration alone.
 
     Raises:
         Incompatible: the message says why not.
     """
+    if (adapter / DELTA_FILE).is_file():
+        return
     if not (adapter / CONFIG_FILE).is_file():
         raise Incompatible(f"{adapter} is no adapter but a whole model: there is nothing to merge", "use the folder as it is")
     config = read_peft_config(adapter)
@@ -73,20 +76,16 @@ def main(job: Job) -> dict[str, Any]:
     request = job.request(MergeRequest)
     base, adapter, output = Path(request.model_path), Path(request.adapter), Path(request.output)
     _check(job, request)
-    device = _roomy_device(base)
+    device = roomy_device(base)
     meter = MemoryMeter(device)
     recipe = recipe_for(adapter)
     job.event("prepared", f"merging into {recipe.description}", device=str(device))
-    with _memory_errors(base), staged_folder(output) as staging:
-        verification = Verification(recipe, base, adapter, device) if request.verify else None
-        meter.sample()
-        _write_merged(recipe, base, adapter, staging, device, meter, verification)
-        verified = verification.written(staging) if verification else {}
-        meter.sample()
+    with staged_folder(output) as staging:
+        verified = write_merged(base, adapter, staging, meter.sample, device=device, verify=request.verify)
         if verified:
-            job.event("evaluation", f"verified: logits differ by {verified['max_abs_diff']:.2g} at most", **verified)
+            job.event("evaluation", f"verified: they differ by {verified['max_abs_diff']:.2g} at most", **verified)
         digest = digest_folder(staging)
-        write_manifest(staging, _manifest(request, job, verified))
+        write_manifest(staging, merged_manifest(request, job, verified))
     job.event("saved", f"merged model in {output}", path=str(output))
     return {
         "out": str(output),
@@ -99,7 +98,36 @@ def main(job: Job) -> dict[str, Any]:
     }
 
 
-def _roomy_device(base: Path) -> torch.device:
+def write_merged(
+    base: Path, adapter: Path, folder: Path, sample: Callable[[], Any], *, device: torch.device, verify: bool
+) -> dict[str, Any]:
+    """Write the model that ``adapter`` makes of ``base`` into the (existing, empty) ``folder``.
+
+    Args:
+        adapter: a PEFT folder, or a delta (which is put in and compared tensor by tensor, whether ``verify`` is set or not).
+        sample: called where much memory is in use.
+        verify: compare the merged model's logits with those of the adapter on its base.
+
+    Returns:
+        What was verified; empty where nothing was.
+
+    Raises:
+        Incompatible: it cannot be merged, or belongs to another base. Refused: the result is not what it must be.
+        OutOfMemory: says how much memory is needed. DiskError: the disk is full.
+    """
+    recipe = recipe_for(adapter)
+    if (adapter / DELTA_FILE).is_file():
+        return write_whole(base, adapter, folder, recipe.task, recipe.labels, sample)
+    with _memory_errors(base):
+        verification = Verification(recipe, base, adapter, device) if verify else None
+        sample()
+        _write_merged(recipe, base, adapter, folder, device, sample, verification)
+        verified = verification.written(folder) if verification else {}
+        sample()
+    return verified
+
+
+def roomy_device(base: Path) -> torch.device:
     """The GPU where it clearly has room for the base in float32, twice; else the CPU, which adds as exactly."""
     device = compute_device()
     if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] > 2 * 4 * read_model(base).parameters:
@@ -131,16 +159,25 @@ def _check(job: Job, request: MergeRequest) -> None:
     base, output = Path(request.model_path), Path(request.output)
     if output.exists() or output.is_symlink():
         raise NameTaken(f"{output} exists already", "choose another name, or remove it first")
-    check_mergeable(Path(request.adapter))
+    require_mergeable(Path(request.adapter))
     catalog = Catalog(job.home)
     catalog.check_pair(catalog.model(str(base)), catalog.adapter(request.adapter), ignore_digest=request.force)
     load_tokenizer(base)
+    require_room(base, output)
+
+
+def require_room(base: Path, output: Path) -> None:
+    """Refuse to write a model as large as ``base`` where the disk has no room for it.
+
+    Raises:
+        DiskError: it has not.
+    """
     needed = sum(file.stat().st_size for file in weight_files(base)) + _DISK_RESERVE
     place = next(folder for folder in output.parents if folder.exists())
     free = shutil.disk_usage(place).free
     if free < needed:
         raise DiskError(
-            f"{place}: {free / 1e6:,.0f} MB are free, the merged model needs {needed / 1e6:,.0f}", "free some space, or write elsewhere"
+            f"{place}: {free / 1e6:,.0f} MB are free, the model needs {needed / 1e6:,.0f}", "free some space, or write elsewhere"
         )
 
 
@@ -150,7 +187,7 @@ def _write_merged(
     adapter: Path,
     staging: Path,
     device: torch.device,
-    meter: MemoryMeter,
+    sample: Callable[[], Any],
     verification: Verification | None,
 ) -> None:
     """Merge in memory and write weights, configuration and tokenizer into ``staging``."""
@@ -163,7 +200,7 @@ def _write_merged(
         if _is_out_of_memory(problem):
             raise
         raise Incompatible(f"{adapter} cannot be merged: {str(problem).splitlines()[0] if str(problem) else problem!r}") from problem
-    meter.sample()
+    sample()
     for name, parameter in merged.named_parameters():
         if not torch.isfinite(parameter).all():
             raise WorkFailed(f"{name} of the merged model is not finite", "the adapter's weights are broken: evaluate it first")
@@ -225,7 +262,7 @@ def _touched(adapter: Path) -> set[str]:
     return found
 
 
-def _manifest(request: MergeRequest, job: Job, verified: dict[str, Any]) -> Manifest:
+def merged_manifest(request: MergeRequest | ExportRequest, job: Job, verified: dict[str, Any]) -> Manifest:
     """Where the merged model comes from: base and adapter by digest."""
     base, adapter = Path(request.model_path), Path(request.adapter)
     trained = read_manifest(adapter) or Manifest()

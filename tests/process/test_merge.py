@@ -277,7 +277,7 @@ def test_a_disk_without_room_is_noticed_before_anything_is_loaded(tmp_path: Path
 def test_a_gpu_is_used_only_where_it_clearly_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, device: str) -> None:
     monkeypatch.setattr(merge, "compute_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 1 << 40))
-    assert merge._roomy_device(tiny_model(tmp_path / "base", "qwen2")).type == device
+    assert merge.roomy_device(tiny_model(tmp_path / "base", "qwen2")).type == device
 
 
 def test_running_out_of_memory_says_what_a_merge_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Forms that models are exported in, one file each."""
