@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.catalog.digest import DELTA_FILE
 from ..core.catalog.entries import AdapterEntry
 from ..core.catalog.manifest import Manifest
 
 _PIPELINES = {"seq-cls": "text-classification"}
+_LIBRARIES = {"adapter": "peft", "model": "transformers", "delta": "finetui"}
 _SHOWN_METRICS = ("eval_loss", "perplexity", "accuracy", "f1", "loss", "tokens", "steps", "trainable_parameters", "total_parameters")
 _INDEXED_METRICS = ("eval_loss", "perplexity", "accuracy", "f1")
 
@@ -29,7 +31,7 @@ def model_card(entry: AdapterEntry, manifest: Manifest, repo: str, base_id: str,
         _front_matter(entry, manifest, name, base_id, licence or {}),
         f"# {name}",
         _what(entry, manifest, base_id),
-        "## How to load it\n\n" + _snippet(entry, repo, base_id, manifest.base.name),
+        "## How to load it\n\n" + _loading(entry, manifest, repo, base_id),
         "## How it was trained\n\n" + _table("option", _options(manifest)),
     ]
     figures = finite(manifest.metrics)
@@ -63,13 +65,13 @@ def base_licence(folder: Path) -> dict[str, str]:
 
 def _front_matter(entry: AdapterEntry, manifest: Manifest, name: str, base_id: str, licence: Mapping[str, str]) -> str:
     """YAML between dashes; values are written as JSON, which YAML contains."""
-    is_model = entry.peft_type == ""
+    is_adapter = entry.artifact == "adapter"
     pipeline = _PIPELINES.get(entry.task, "text-generation")
     fields: dict[str, Any] = dict(licence)
     if base_id:
-        fields |= {"base_model": base_id, "base_model_relation": "finetune" if is_model else "adapter"}
-    fields |= {"library_name": "transformers" if is_model else "peft", "pipeline_tag": pipeline}
-    tags = [*([f"base_model:adapter:{base_id}"] if base_id and not is_model else []), entry.method, "finetui", *entry.tags]
+        fields |= {"base_model": base_id, "base_model_relation": "adapter" if is_adapter else "finetune"}
+    fields |= {"library_name": _LIBRARIES[entry.artifact], "pipeline_tag": pipeline}
+    tags = [*([f"base_model:adapter:{base_id}"] if base_id and is_adapter else []), entry.method, "finetui", *entry.tags]
     fields["tags"] = list(dict.fromkeys(tag for tag in tags if tag))
     results = {key: value for key, value in finite(manifest.metrics).items() if key in _INDEXED_METRICS}
     if results:
@@ -82,7 +84,8 @@ def _front_matter(entry: AdapterEntry, manifest: Manifest, name: str, base_id: s
 
 def _what(entry: AdapterEntry, manifest: Manifest, base_id: str) -> str:
     base = f"[{base_id}](https://huggingface.co/{base_id})" if base_id else f"`{manifest.base.name or 'an unnamed base model'}`"
-    kind = "fine-tune" if entry.peft_type == "" else f"adapter ({entry.peft_type})"
+    kinds = {"model": "fine-tune", "delta": "delta (the tensors that training changed)", "adapter": f"adapter ({entry.peft_type})"}
+    kind = kinds[entry.artifact]
     text = f"A `{entry.method}` {kind} of {base}, {entry.parameters:,} parameters, made with FineTUI."
     if manifest.base.digest:
         text += f" The base's weight files have the sha256 digest `{manifest.base.digest}`"
@@ -90,13 +93,32 @@ def _what(entry: AdapterEntry, manifest: Manifest, base_id: str) -> str:
     return text
 
 
-def _snippet(entry: AdapterEntry, repo: str, base_id: str, base_name: str) -> str:
+def _loading(entry: AdapterEntry, manifest: Manifest, repo: str, base_id: str) -> str:
+    """Code that loads it; of a delta, first how FineTUI makes a whole model of it."""
+    snippet = _snippet(entry, manifest, repo, base_id)
+    if entry.artifact != "delta":
+        return snippet
+    name = repo.rsplit("/", 1)[-1]
+    words = f"`{DELTA_FILE}` holds whole tensors that replace the base's of the same names. With FineTUI, as a model folder of its own:"
+    commands = f"```sh\nfinetui pull {repo}\nfinetui export {name} --format safetensors --out {name}-whole\n```"
+    return f"{words}\n\n{commands}\n\nWithout it:\n\n{snippet}"
+
+
+def _snippet(entry: AdapterEntry, manifest: Manifest, repo: str, base_id: str) -> str:
     head = "SequenceClassification" if entry.task == "seq-cls" else "CausalLM"
-    if entry.peft_type == "":
+    base = base_id or f"path/to/{manifest.base.name or 'the-base'}"
+    if entry.artifact == "delta":
+        classes = f", num_labels={len(manifest.labels)}" if manifest.labels else ""
+        lines = ["from huggingface_hub import hf_hub_download", "from safetensors.torch import load_file",
+                 f"from transformers import AutoModelFor{head}, AutoTokenizer", "",
+                 f'model = AutoModelFor{head}.from_pretrained("{base}"{classes})',
+                 f'delta = load_file(hf_hub_download("{repo}", "{DELTA_FILE}"))',
+                 "assert not model.load_state_dict(delta, strict=False).unexpected_keys",
+                 f'tokenizer = AutoTokenizer.from_pretrained("{base}")']  # fmt: skip
+    elif entry.artifact == "model":
         lines = [f"from transformers import AutoModelFor{head}, AutoTokenizer", "", f'model = AutoModelFor{head}.from_pretrained("{repo}")',
                  f'tokenizer = AutoTokenizer.from_pretrained("{repo}")']  # fmt: skip
     else:
-        base = base_id or f"path/to/{base_name or 'the-base'}"
         lines = ["from peft import PeftModel", f"from transformers import AutoModelFor{head}, AutoTokenizer", "",
                  f'base = AutoModelFor{head}.from_pretrained("{base}")', f'model = PeftModel.from_pretrained(base, "{repo}")',
                  f'tokenizer = AutoTokenizer.from_pretrained("{base}")']  # fmt: skip
@@ -131,7 +153,7 @@ def _cell(value: Any) -> str:
 
 def _limits(entry: AdapterEntry, manifest: Manifest) -> str:
     text = "It inherits the licence, limits and biases of the model it was made from."
-    if entry.peft_type:
+    if entry.artifact != "model":
         text += " It works with that model only."
     measured = [key for key in finite(manifest.metrics) if key in _INDEXED_METRICS]
     if measured and manifest.data.eval_files:

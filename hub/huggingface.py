@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.api import AdapterHub, CorruptFile, HubContext, NotFound, PushPlan, Transfer, UnsafeFile
+from ..core.catalog.digest import DELTA_FILE
+from ..core.catalog.manifest import MANIFEST_FILE
 from ..core.catalog.peftfiles import CONFIG_FILE, WEIGHTS_FILE
 from ..core.modelspec import is_pickle
 from .hubclient import ByteCounter, again, hub_errors, is_same, list_files, open_client, require_token, url_of
@@ -62,13 +64,13 @@ def _wanted(files: dict[str, RepoFile], what: str) -> list[RepoFile]:
     """
     wanted = [file for path, file in sorted(files.items()) if "/" not in path and is_publishable(path)]
     names = {file.path for file in wanted}
-    if {CONFIG_FILE, WEIGHTS_FILE} <= names:
+    if {CONFIG_FILE, WEIGHTS_FILE} <= names or {DELTA_FILE, MANIFEST_FILE} <= names:
         return wanted
     pickles = [path for path in files if is_pickle(path)]
     if CONFIG_FILE in names and pickles:
         raise UnsafeFile(f"{what} has its weights only as a pickle ({pickles[0]}), which can run code", "ask its author for safetensors")
     hint = f"a whole model is fetched with: finetui models add {what}" if "config.json" in names else ""
-    raise NotFound(f"{what} is no PEFT adapter: it has no {CONFIG_FILE} with {WEIGHTS_FILE}", hint)
+    raise NotFound(f"{what} is no adapter: it has no {CONFIG_FILE} with {WEIGHTS_FILE}, and no {DELTA_FILE}", hint)
 
 
 def _report(context: HubContext, before: int, total: int, name: str, more: int) -> None:

@@ -150,13 +150,15 @@ def accept(folder: Path, name: str, hub: str, transfer: Transfer) -> None:
     """Check a fetched adapter in ``folder`` and write where it came from into its manifest.
 
     Raises:
-        NotFound, UnsafeFile, CorruptFile: it is no PEFT adapter, or a broken one.
+        NotFound, UnsafeFile, CorruptFile: it is no adapter, or a broken one.
     """
     files = read_adapter(folder)
     try:
         manifest = read_manifest(folder) or Manifest()
     except CorruptFile:
         manifest = Manifest()
+    if files.is_delta and not manifest.base.digest:
+        raise CorruptFile(f"{transfer.repo} is a delta whose {MANIFEST_FILE} does not say of which base", "ask its author to push it again")
     manifest.method = manifest.method or files.peft_type.lower()
     manifest.created = manifest.created or time.time()
     manifest.name, manifest.kind, manifest.base.path = name, "adapter", ""

@@ -124,3 +124,14 @@ def test_a_full_fine_tune_is_published_as_a_model(tmp_path: Path) -> None:
     assert (head["library_name"], head["base_model_relation"]) == ("transformers", "finetune")
     assert 'AutoModelForCausalLM.from_pretrained("ada/tuned")' in plan.card
     assert "PeftModel" not in plan.card
+
+
+def test_a_deltas_card_says_how_to_put_it_onto_the_base() -> None:
+    entry = AdapterEntry(name="d", path="/x", artifact="delta", method="top_layers", parameters=10, task="seq-cls")
+    card = model_card(entry, Manifest(method="top_layers", task="seq-cls", labels=["a", "b", "c"]), "ada/d", "org/base")
+    head = front_matter(card)
+    assert (head["library_name"], head["base_model_relation"]) == ("finetui", "finetune")
+    assert "A `top_layers` delta" in card and "It works with that model only." in card
+    code = card.split("```python\n")[1].split("```")[0]
+    compile(code, "card", "exec")
+    assert 'AutoModelForSequenceClassification.from_pretrained("org/base", num_labels=3)' in code and "load_state_dict(delta" in code

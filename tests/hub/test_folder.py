@@ -11,7 +11,7 @@ from finetui.core.catalog.manifest import Manifest, read_manifest, write_manifes
 from finetui.core.config import Settings
 from finetui.core.errors import NameTaken, NotFound, UsageError
 from finetui.hub.transfer import plan_push, pull_request, push_request
-from support.folders import make_adapter, make_model
+from support.folders import make_adapter, make_delta, make_model
 from support.transfers import Machine
 
 
@@ -124,3 +124,23 @@ def test_the_directory_comes_from_the_settings_or_the_home(sender: Machine, tmp_
     assert (tmp_path / "configured" / "ada" / "a" / "refs" / "main").exists()
     assert sender.transfer("push", push_request(sender.home, "a", "ada/a", hub="folder")).state == "succeeded"
     assert (sender.home.root / "hub" / "ada" / "a" / "refs" / "main").exists()
+
+
+def test_a_delta_goes_there_and_back_with_its_base_named(tmp_path: Path, sender: Machine, receiver: Machine, shared: Path) -> None:
+    make_delta(sender.home.adapters / "d", tmp_path / "base", hub_id="org/base")
+    request = push_request(sender.home, "d", "ada/d", hub=f"folder:{shared}")
+    assert sender.transfer("push", request).state == "succeeded"
+    assert pull(receiver, shared, "ada/d", "e").state == "succeeded"
+    sent, got = sender.catalog.adapter("d"), receiver.catalog.adapter("e")
+    assert got.digest == sent.digest
+    assert (got.artifact, got.method, got.base, got.base_digest) == ("delta", "bitfit", "org/base", sent.base_digest)
+    card = (Path(got.path) / "README.md").read_text()
+    assert "finetui export d --format safetensors" in card and str(tmp_path) not in card
+
+
+def test_a_delta_that_does_not_name_its_base_is_not_taken(tmp_path: Path, sender: Machine, receiver: Machine, shared: Path) -> None:
+    folder = make_delta(sender.home.adapters / "d", tmp_path / "base")
+    write_manifest(folder, Manifest(method="bitfit"))
+    assert sender.transfer("push", push_request(sender.home, "d", "ada/d", hub=f"folder:{shared}")).state == "succeeded"
+    pulled = pull(receiver, shared, "ada/d", "e")
+    assert pulled.error is not None and "does not say of which base" in pulled.error["message"]

@@ -74,3 +74,18 @@ def cache_model(cache: Path, repo: str, commit: str, model: Path, *, main: bool 
         (place / "refs").mkdir(exist_ok=True)
         (place / "refs" / "main").write_text(commit)
     return snapshot
+
+
+def make_delta(folder: Path, base: Path, *, hub_id: str = "") -> Path:
+    """A delta of ``base`` that replaces its first tensor, with its manifest."""
+    from finetui.core.catalog.digest import DELTA_FILE, digest_folder
+    from finetui.core.catalog.manifest import BaseRef, Manifest, write_manifest
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(base / "model.safetensors")
+    name = min(tensors)
+    folder.mkdir(parents=True)
+    save_file({name: tensors[name] + 1}, folder / DELTA_FILE)
+    reference = BaseRef(name=hub_id or base.name, hub_id=hub_id, digest=digest_folder(base), path=str(base))
+    write_manifest(folder, Manifest(name=folder.name, method="bitfit", base=reference, task="causal-lm"))
+    return folder
