@@ -9,15 +9,13 @@ import click
 
 from ..core.compare.asking import Question, compare_request
 from ..core.compare.export import check_target
-from ..core.compare.table import table_of
 from ..core.errors import UsageError
 from ..core.runs.requests import start
-from ..core.runs.store import Run
 from .command import App, command, settings_of
-from .comparison import print_comparison, save
+from .comparison import comparison_outcome
 from .data import COLUMNS_HELP, columns_of
 from .output import narrate, size, write_json
-from .watch import error_of, watch
+from .watch import watch
 
 _METHODS_HELP = "Methods joined by commas; label=method takes one several times: lora,big=lora."
 _SET_HELP = "Any option, for every method that has it, or label:key=value for one."
@@ -60,26 +58,7 @@ def compare(app: App, methods: tuple[str, ...], settings: tuple[str, ...], targe
     narrate(f"run {run.id}: {name}, {len(request.entries)} trainings, planned peak memory {size(planned)}")
     if following:
         watch(app, run)
-        return _outcome(app, run, target)
+        return comparison_outcome(app, run, target)
     if app.json:
         return write_json({"run": run.id, "state": run.state().state, "name": name})
     narrate(f"detached; finetui runs follow {run.id}")
-
-
-def _outcome(app: App, run: Run, target: Path | None) -> None:
-    """The table of a comparison that has ended.
-
-    Raises:
-        FineTUIError: the comparison failed or was lost, with its own error.
-    """
-    table, state = table_of(app.runs, run), run.state().state
-    failed = state in ("failed", "lost")
-    if app.json and not failed:
-        write_json(table)
-    elif not app.json:
-        print_comparison(table)
-    save(table, target)
-    if failed:
-        raise error_of(run)
-    if state == "stopped":
-        narrate(f"stopped; finetui runs resume {run.id} goes on with what is not done")

@@ -12,7 +12,11 @@ from rich.cells import cell_len
 
 from ..core.compare.columns import Column, cell, columns_of, differing_options, option_text, remarks
 from ..core.compare.export import export, headline
-from .output import narrate, table
+from ..core.compare.table import table_of
+from ..core.runs.store import Run
+from .command import App
+from .output import narrate, table, write_json
+from .watch import error_of
 
 _WIDE = 200
 """Columns taken for granted where stdout is no terminal."""
@@ -33,6 +37,25 @@ def print_comparison(comparison: Mapping[str, Any]) -> None:
         print("options that differ", *(f"  {line}" for line in different), sep="\n")
     for sentence in remarks(rows):
         print(f"- {sentence}")
+
+
+def comparison_outcome(app: App, run: Run, target: Path | None = None) -> None:
+    """Print the table of a comparison that has ended, and export it where a file is named.
+
+    Raises:
+        FineTUIError: the comparison failed or was lost, with its own error.
+    """
+    comparison, state = table_of(app.runs, run), run.state().state
+    failed = state in ("failed", "lost")
+    if app.json and not failed:
+        write_json(comparison)
+    elif not app.json:
+        print_comparison(comparison)
+    save(comparison, target)
+    if failed:
+        raise error_of(run)
+    if state == "stopped":
+        narrate(f"stopped; finetui runs resume {run.id} goes on with what is not done")
 
 
 def _parts(rows: list[dict[str, Any]], width: int) -> list[list[Column]]:

@@ -19,7 +19,7 @@ from ..core.runs.launch import resume as resume_run
 from ..core.runs.spec import JOB_MODULES, State
 from ..core.runs.store import Run
 from .command import App, group, subcommand
-from .comparison import print_comparison, save
+from .comparison import comparison_outcome, print_comparison, save
 from .confirm import confirmed
 from .output import details, narrate, plain, table, write_json
 from .watch import outcome, watch
@@ -86,7 +86,7 @@ def reproduction(run: Run) -> str:
     if run.spec.kind != "train":
         raise UsageError(f"run {run.spec.run} is a {run.spec.kind} run", "--toml is for training runs")
     request = run.spec.request
-    keys = ("model", "data", "eval_data", "eval_split", "columns", "task", "objective", "method", "seed", "gpus")
+    keys = ("model", "data", "eval_data", "eval_split", "columns", "task", "objective", "method", "seed", "split_seed", "gpus")
     values: dict[str, Any] = {key: request[key] for key in keys if request.get(key) not in (None, "", [], {})}
     values["set"] = {k: v for k, v in {**request["training_options"], **request["method_options"]}.items() if v is not None}
     return tomli_w.dumps(values)
@@ -136,7 +136,7 @@ def follow(app: App, run: str) -> None:
     """Watch a run until it ends; Ctrl-C only stops watching."""
     found = app.runs.get(run)
     watch(app, found)
-    outcome(app, found)
+    _tell_end(app, found)
 
 
 @subcommand(runs, "stop")
@@ -173,7 +173,7 @@ def resume(app: App, run: str, following: bool | None) -> None:
         following = sys.stderr.isatty()
     if following:
         watch(app, found)
-        return outcome(app, found)
+        return _tell_end(app, found)
     _say_state(app, found)
 
 
@@ -201,6 +201,11 @@ def remove(app: App, run: str, yes: bool) -> None:
         write_json({"removed": found.id})
     else:
         narrate(f"removed run {found.id}")
+
+
+def _tell_end(app: App, run: Run) -> None:
+    """How a run that was followed has ended: a comparison with its table."""
+    return comparison_outcome(app, run) if run.spec.kind == "compare" else outcome(app, run)
 
 
 def _say_state(app: App, run: Run) -> None:

@@ -107,6 +107,7 @@ def _value_of(flags: tuple[str, ...], args: list[str]) -> str:
 @click.option("--eval-data", multiple=True, metavar="FILE", help="Evaluation data.")
 @click.option("--eval-split", type=float, default=0.1, show_default=True, help="Share kept for evaluation where there is no --eval-data.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--split-seed", type=int, default=None, help="Of the evaluation split; default: that of --seed.")
 @click.option("--gpus", default=None, help="auto, none, or indices or UUIDs: 0,1.")
 @click.option("--executor", default="local", show_default=True, help="Where the run executes.")
 @click.option("--follow/--detach", "following", default=None, help="Watch it, or return at once; default: watch on a terminal.")
@@ -129,7 +130,7 @@ def train(app: App, following: bool | None, **options: Any) -> None:
     narrate(f"detached; finetui runs follow {run.spec.run}")
 
 
-_REQUEST_KEYS = ("model", "method", "name", "task", "objective", "eval_split", "seed", "executor")
+_REQUEST_KEYS = ("model", "method", "name", "task", "objective", "eval_split", "seed", "split_seed", "executor")
 
 
 def _arguments(app: App, options: dict[str, Any]) -> dict[str, Any]:

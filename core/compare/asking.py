@@ -152,23 +152,15 @@ def _entries(home: Home, question: Question, name: str, label: str, method: str,
         first = train_request(
             home, model=question.model, data=question.data, method=method, settings=settings, name=names[0], task=question.task,
             objective=question.objective, columns=question.columns, eval_data=question.eval_data, eval_split=question.eval_split,
-            seed=question.seed, gpus=question.gpus,
+            seed=question.seed, split_seed=question.seed, gpus=question.gpus,
         )  # fmt: skip
     except NameTaken:
         raise
     except (Refused, BrokenPlugin) as refusal:
         error = refusal.to_dict()
         return [CompareEntry(method=method, label=label, seed=seed, name=word, error=error) for seed, word in zip(seeds, names)]
-    requests = [
-        msgspec.structs.replace(
-            first,
-            seed=seed,
-            split_seed=question.seed,
-            name=word,
-            output=str(Path(first.output).with_name(word)),
-        )  # fmt: skip
-        for seed, word in zip(seeds, names)
-    ]
+    folder = Path(first.output).parent
+    requests = [msgspec.structs.replace(first, seed=seed, name=word, output=str(folder / word)) for seed, word in zip(seeds, names)]
     return [CompareEntry(method=method, label=label, seed=r.seed, name=r.name, request=msgspec.to_builtins(r)) for r in requests]
 
 

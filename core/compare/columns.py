@@ -52,6 +52,10 @@ COLUMNS: tuple[Column, ...] = (
 """Every column, in reading order: how good, how big, what it cost, how it runs."""
 
 
+QUALITY = frozenset({"loss", "perplexity", "accuracy", "f1"})
+"""Figures of the shared evaluation; until then a row has those of its training's own, marked with ``~``."""
+
+
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     """The columns that say something: those with a value in some row, and ``state`` only where one is not as it should be."""
     told = [column for column in COLUMNS if any(row.get(column.key) not in (None, "") for row in rows)]
@@ -65,6 +69,8 @@ def cell(row: Mapping[str, Any], column: Column) -> str:
     if value is None or value == "":
         return ""
     spread = (row.get("spread") or {}).get(column.key)
+    if row.get("provisional") and column.key in QUALITY:
+        return f"~{written(value, column.kind)}"
     if not spread:
         return written(value, column.kind)
     if column.kind in ("bytes", "seconds"):

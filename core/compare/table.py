@@ -5,6 +5,7 @@ A row is a method. With several seeds its figures are means, and ``spread`` has 
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -111,12 +112,23 @@ def _entry_row(entry: CompareEntry, run: Run | None, evaluated: Mapping[str, Map
     except (FineTUIError, OSError):  # its folder is being removed
         return row | {"state": "lost"}
     row["adapter"] = result.result.get("adapter") if result is not None and state.state == "succeeded" else None
+    row |= _provisional(run)
     quality = evaluated.get(row["adapter"] or "")
     if quality is not None and row["adapter"]:
-        row |= _quality(quality)
+        row |= {**_quality(quality), "provisional": False}
         row["note"] = quality.get("note", "")
         row["error"] = row["error"] or quality.get("error")
     return row
+
+
+def _provisional(run: Run) -> dict[str, Any]:
+    """Until the shared evaluation has been, what the training's own says; it is on the same rows, but at its own precision."""
+    evaluation = run.summary()["eval"] or {}
+    loss = evaluation.get("loss")
+    if not isinstance(loss, float):
+        return {}
+    perplexity = math.exp(loss) if loss < 700 and "accuracy" not in evaluation else None
+    return {"loss": loss, "perplexity": perplexity, **{name: evaluation.get(name) for name in ("accuracy", "f1")}, "provisional": True}
 
 
 def _base_row(request: CompareRequest, evaluated: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -135,7 +147,17 @@ def _base_row(request: CompareRequest, evaluated: Mapping[str, Mapping[str, Any]
 def blank_row() -> dict[str, Any]:
     """A row of which nothing is known yet, with all its keys."""
     empty: dict[str, Any] = {"method": "", "label": "", "state": "", **dict.fromkeys(FIGURES), "total_steps": None}
-    return empty | {"merges": None, "swaps": None, "seeds": 1, "spread": {}, "error": None, "note": "", "options": {}, "changed": []}
+    return empty | {
+        "merges": None,
+        "swaps": None,
+        "seeds": 1,
+        "spread": {},
+        "error": None,
+        "note": "",
+        "options": {},
+        "changed": [],
+        "provisional": False,
+    }
 
 
 def _quality(evaluated: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,6 +173,7 @@ def _method_row(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     row |= method_abilities(first["method"])
     row |= {"state": _joint_state([seed["state"] for seed in seeds]), "seeds": len(seeds)}
     row |= {"error": next((seed["error"] for seed in seeds if seed["error"]), None), "note": first["note"]}
+    row["provisional"] = any(seed.get("provisional") for seed in seeds)
     row["learning_rate"] = first["options"].get("learning_rate")
     row["total_steps"] = first.get("total_steps")
     row["runs"] = [seed["run"] for seed in seeds if seed["run"]]

@@ -164,6 +164,7 @@ def train_request(
     eval_data: Sequence[str | Path] = (),
     eval_split: float = 0.1,
     seed: int = 0,
+    split_seed: int | None = None,
     gpus: str = "auto",
     executor: str = "local",
 ) -> TrainRequest:
@@ -172,6 +173,7 @@ def train_request(
     Args:
         settings: what ``--set`` takes: training and method options in one mapping.
         name: of the result; empty: made from model and method.
+        split_seed: of the evaluation split; none: ``seed``.
         task: none: see `choose_task`.
 
     Raises:
@@ -200,7 +202,7 @@ def train_request(
         base_model_name_or_path=entry.hub_id or entry.path, base_revision=entry.revision,
         data=files, eval_data=evaluation, eval_split=eval_split, columns=dict(columns or {}), task=task, labels=labels, objective=objective,
         method=method, method_options=method_options, training_options=training_options,
-        options=effective_options(plugin, training_options, method_options), seed=seed, name=result,
+        options=effective_options(plugin, training_options, method_options), seed=seed, split_seed=split_seed, name=result,
         output=str(folder / result), gpus=gpus, executor=executor,
         planned_memory_bytes=_planned_memory(entry, method, method_options, training_options, task, gpus, rows, len(labels)),
     )  # fmt: skip
