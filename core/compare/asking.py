@@ -81,12 +81,12 @@ def compare_request(home: Home, question: Question) -> tuple[str, CompareRequest
     trained = next(entry.request for entry in entries if entry.request)
     shared = {key: value for key, value in respelt(TrainingOptions, question.settings).items() if key in _EVALUATION_OPTIONS}
     evaluation = evaluate_request(
-        home, model=question.model, data=question.eval_data or question.data, columns=question.columns, objective=question.objective,
-        settings=shared,
+        home, model=question.model, data=question.eval_data or question.data, columns=question.columns, task=question.task,
+        objective=question.objective, settings=shared,
     )  # fmt: skip
     evaluation = msgspec.structs.replace(
         evaluation, held_out=0.0 if question.eval_data else question.eval_split, split_seed=question.seed,
-        speed_tokens=SPEED_TOKENS if question.task == "causal-lm" else 0, keep_going=True,
+        speed_tokens=SPEED_TOKENS, keep_going=True,
     )  # fmt: skip
     return name, CompareRequest(
         model=trained["model"], model_path=model.path, data=trained["data"], task=question.task, entries=entries,

@@ -45,7 +45,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("planned_memory_bytes", "planned", "bytes"),
     Column("generate_tokens_per_second", "gen tok/s", "rate", "high"),
     Column("rows_per_second", "rows/s", "rate", "high"),
-    Column("generate_vs_base", "× base", "factor", "high"),
+    Column("speed_vs_base", "× base", "factor", "high"),
     Column("merges", "merge", "yes"),
     Column("swaps", "swap", "yes"),
 )
@@ -157,7 +157,7 @@ def _plain(value: Any) -> str:
 
 def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of the figures must know, a sentence each: errors first, then notes (each once)."""
-    errors = [f"{row['label']}: {row['error']['message']}" for row in rows if row.get("error")]
+    errors = [f"{row['label']}: {row['error']['message'].removeprefix(row['label'] + ': ')}" for row in rows if row.get("error")]
     notes: dict[str, list[str]] = {}
     for row in rows:
         if row.get("note"):

@@ -25,13 +25,14 @@ BASE = "base"
 
 FIGURES: tuple[str, ...] = (
     "trainable_parameters", "total_parameters", "trainable_share", "steps", "tokens", "tokens_per_second", "generate_tokens_per_second",
-    "generate_vs_base", "rows_per_second", "peak_memory_bytes", "planned_memory_bytes", "seconds", "train_loss", "loss", "perplexity",
+    "speed_vs_base", "rows_per_second", "peak_memory_bytes", "planned_memory_bytes", "seconds", "train_loss", "loss", "perplexity",
     "accuracy", "f1", "adapter_bytes",
 )  # fmt: skip
 """Numbers of a row, ``None`` where one is not known or does not apply.
 
 ``loss``, ``perplexity``, ``accuracy`` and ``f1`` are those of the evaluation that all rows share; ``train_loss`` is the last step's.
-``seconds`` is the wall time of the training, all attempts; ``generate_vs_base`` the generation speed in units of the base's.
+``seconds`` is the wall time of the training, all attempts; ``speed_vs_base`` the speed of generation (or of
+classification) in units of the base's.
 """
 
 
@@ -140,7 +141,7 @@ def _base_row(request: CompareRequest, evaluated: Mapping[str, Mapping[str, Any]
     return {
         **blank_row(), "method": BASE, "label": BASE, "state": "evaluated" if known else "waiting", "adapters": [], "runs": [],
         "trainable_parameters": 0, "trainable_share": 0.0, "total_parameters": parameters, "adapter_bytes": 0,
-        **(_quality(known) if known else {}), "error": None if known is None else known.get("error"),
+        **(_quality(known) if known else {}), "note": known.get("note", "") if known else "",
     }  # fmt: skip
 
 
@@ -162,7 +163,7 @@ def blank_row() -> dict[str, Any]:
 
 def _quality(evaluated: Mapping[str, Any]) -> dict[str, Any]:
     """What the shared evaluation says of one subject."""
-    names = ("loss", "perplexity", "accuracy", "f1", "generate_tokens_per_second", "generate_vs_base", "rows_per_second")
+    names = ("loss", "perplexity", "accuracy", "f1", "generate_tokens_per_second", "speed_vs_base", "rows_per_second")
     return {name: evaluated.get(name) for name in names}
 
 

@@ -97,7 +97,7 @@ class EvaluateRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         adapters: ``{"name", "path"}`` each.
         held_out: above 0: only the share of the rows that training with this split and ``split_seed`` keeps for evaluation.
-        speed_tokens: above 0: also measure how fast each generates, over so many tokens a prompt.
+        speed_tokens: above 0: also measure how fast each generates, over so many tokens a prompt (or classifies).
         keep_going: an adapter that cannot be evaluated becomes a row with its ``error``.
     """
 

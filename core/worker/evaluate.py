@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from ..api import DataError, Encoded, NotFound
+from ..api import DataError, Encoded, NotFound, Task
 from ..catalog.manifest import read_manifest
 from ..config import load_settings
 from ..data.labels import label_set, require_known
@@ -35,7 +35,7 @@ from .encoding import EncodingOptions, nothing_left
 from .engine import Engine
 from .forward import takes_positions_to_keep
 from .rendering import ChatRenderer
-from .speed import Speed, measure, on_one_scale, prompts_of
+from .speed import Speed, classifying, generating, measure, on_one_scale
 from .tokencache import DataSource, TokenCache
 
 _LOGITS_BYTES = 1 << 29
@@ -135,22 +135,23 @@ def main(job: Job) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for number, subject in enumerate(subjects):
         if job.stop_requested():
-            raise Stopped({"rows": _with_speeds(rows)})
+            raise Stopped({"rows": _with_speeds(rows, request.task)})
         try:
             rows.append(_row(job, engine, request, encoded, names, subject, number, len(subjects)))
         except Exception as problem:
             if subject is None or not request.keep_going:
                 raise
             rows.append(_failed(job, engine, subject, number, problem))
-    return {"rows": _with_speeds(rows)}
+    return {"rows": _with_speeds(rows, request.task)}
 
 
-def _with_speeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with tokens a second in the place of what was measured, where that was asked for."""
+def _with_speeds(rows: list[dict[str, Any]], task: Task) -> list[dict[str, Any]]:
+    """The rows with tokens (or rows classified) a second in the place of what was measured, where that was asked for."""
+    name = "rows_per_second" if task == "seq-cls" else "generate_tokens_per_second"
     measured = [row for row in rows if "speed" in row]
     speeds: list[Speed] = [row.pop("speed") for row in measured]
     for row, speed, per_second in zip(measured, speeds, on_one_scale(speeds) if speeds else []):
-        row |= {"generate_tokens_per_second": per_second, "generate_vs_base": speed.vs_base}
+        row |= {name: per_second, "speed_vs_base": speed.vs_base}
     return rows
 
 
@@ -203,7 +204,7 @@ def _row(
         _class_figures(engine, request, encoded, names, name, progress) if names else _text_figures(engine, request, encoded, progress)
     )
     seconds = time.perf_counter() - started
-    speed = _speed(job, engine, request, encoded, key) if request.speed_tokens and not names else {}
+    speed = _speed(job, engine, request, encoded, key) if request.speed_tokens else {}
     if key is not None:
         engine.remove(key)
     if figures["loss"] is None:
@@ -266,14 +267,16 @@ def _class_figures(
 
 
 def _speed(job: Job, engine: Engine, request: EvaluateRequest, encoded: Sequence[Encoded], key: str | None) -> dict[str, Speed]:
-    """How fast it generates. An adapter that cannot generate has its other figures all the same."""
+    """How fast it generates or classifies. An adapter that cannot has its other figures all the same."""
     try:
-        return {"speed": measure(engine, key, prompts_of(encoded), request.speed_tokens)}
+        classifies = request.task == "seq-cls"
+        turn = classifying(engine, encoded) if classifies else generating(engine, encoded, request.speed_tokens)
+        return {"speed": measure(engine, key, turn)}
     except Exception as problem:
         if not request.keep_going:
             raise
         traceback.print_exception(problem)
-        job.event("warning", f"the speed of generation cannot be measured: {describe_error(problem).message}")
+        job.event("warning", f"its speed cannot be measured: {describe_error(problem).message}")
         return {}
 
 

@@ -1,10 +1,10 @@
-"""How fast a base generates with an adapter on, measured beside the base alone so that a busy machine slows both."""
+"""How fast a base runs with an adapter on, measured in turns with the base alone so that a busy machine slows both."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,30 +13,80 @@ from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
 from ..api import Encoded
-from .batches import IGNORED
+from .batches import IGNORED, in_batches
 from .engine import Engine
 
-ROUNDS = 3
-"""Times that base and adapter take turns on every prompt."""
+ROUNDS = 6
+"""Times that base and adapter take turns."""
 
 _QUANTILE = 4
-"""The time of a token is the lower quartile of all times: what a busy machine adds now and then is left out."""
+"""The time that counts is the lower quartile of all times: what a busy machine adds now and then is left out."""
 
 _PROMPTS = 2
 _PROMPT_TOKENS = 64
+_CLASSIFIED = 8
+"""Rows that are classified at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Greedy decoding of one prompt at a time, the reading of the prompt left out.
+    """What was measured.
 
     Attributes:
-        base: tokens a second of the base.
-        vs_base: with the adapter on, in units of that; measured in turns with it.
+        base: of the base alone, a second: tokens of greedy decoding, or rows classified.
+        vs_base: with the adapter on, in units of that.
     """
 
     base: float
     vs_base: float
+
+
+Turn = Callable[[], list[float]]
+"""Does the work with what is active, and says how many seconds each unit of it took."""
+
+
+@torch.no_grad()
+def measure(engine: Engine, adapter: str | None, turn: Turn) -> Speed:
+    """Let base and adapter take turns, after one that does not count; what was active stays so."""
+    active = engine.active
+    seconds: dict[str | None, list[float]] = {None: [], adapter: []}
+    try:
+        for number in range(ROUNDS + 1):
+            for subject, times in seconds.items():
+                engine.activate(subject)
+                spent = turn()
+                times += spent if number else []
+    finally:
+        engine.activate(active)
+    mine, base = (sorted(times)[len(times) // _QUANTILE] for times in (seconds[adapter], seconds[None]))
+    return Speed(1 / base, base / mine)
+
+
+def on_one_scale(speeds: Sequence[Speed]) -> list[float]:
+    """Units a second of each, as if all had been measured at the same moment: by the median of what the base reached beside them."""
+    base = statistics.median(speed.base for speed in speeds)
+    return [speed.vs_base * base for speed in speeds]
+
+
+def generating(engine: Engine, rows: Sequence[Encoded], tokens: int) -> Turn:
+    """Generates exactly ``tokens`` (at least 2) tokens after the first prompts among the rows, greedily, one at a time.
+
+    The time of each token after the first counts; reading the prompt does not.
+    """
+    prompts = prompts_of(rows)
+    settings = GenerationConfig(
+        max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, num_beams=1, pad_token_id=engine.tokenizer.pad_token_id
+    )
+
+    def turn() -> list[float]:
+        times: list[float] = []
+        for prompt in prompts:
+            ids, clock = torch.tensor([prompt], device=engine.device), _Clock()
+            engine.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings, streamer=clock)
+            times += [after - before for before, after in pairwise(clock.moments)]
+        return times
+
+    return turn
 
 
 def prompts_of(rows: Sequence[Encoded]) -> list[list[int]]:
@@ -45,46 +95,25 @@ def prompts_of(rows: Sequence[Encoded]) -> list[list[int]]:
     for row in rows[:_PROMPTS]:
         answer = next((place for place, label in enumerate(row.labels) if label != IGNORED), len(row.labels))
         if answer > 1:
-            prompts.append(row.input_ids[:answer][-_PROMPT_TOKENS:])
+            prompts.append(list(row.input_ids[:answer][-_PROMPT_TOKENS:]))
         else:
-            prompts.append(row.input_ids[: max(1, len(row.input_ids) // 2)][:_PROMPT_TOKENS])
+            prompts.append(list(row.input_ids[: max(1, len(row.input_ids) // 2)][:_PROMPT_TOKENS]))
     return prompts
 
 
-@torch.no_grad()
-def measure(engine: Engine, adapter: str | None, prompts: Sequence[Sequence[int]], tokens: int) -> Speed:
-    """Generate exactly ``tokens`` (at least 2) tokens after each prompt, greedily, after a warm-up; what was active stays so."""
-    active = engine.active
-    seconds: dict[str | None, list[float]] = {None: [], adapter: []}
-    try:
-        for subject in seconds:
-            _generate(engine, subject, prompts[0], 2)
-        for _ in range(ROUNDS):
-            for prompt in prompts:
-                for subject, times in seconds.items():
-                    times += _generate(engine, subject, prompt, tokens)
-    finally:
-        engine.activate(active)
-    mine, base = (sorted(times)[len(times) // _QUANTILE] for times in (seconds[adapter], seconds[None]))
-    return Speed(1 / base, base / mine)
+def classifying(engine: Engine, rows: Sequence[Encoded]) -> Turn:
+    """Classifies the first eight rows together."""
+    chosen = [rows[number] for number in range(min(_CLASSIFIED, len(rows)))]
+    pad_id = engine.base.config.get_text_config().pad_token_id
+    batches = list(in_batches(chosen, _CLASSIFIED, packed=False, pad_id=pad_id, device=engine.device))
 
+    def turn() -> list[float]:
+        started = time.perf_counter()
+        for batch in batches:
+            engine.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.sum().item()
+        return [(time.perf_counter() - started) / len(chosen)]
 
-def on_one_scale(speeds: Sequence[Speed]) -> list[float]:
-    """Tokens a second of each, as if all had been measured at the same moment: by the median of what the base reached beside them."""
-    base = statistics.median(speed.base for speed in speeds)
-    return [speed.vs_base * base for speed in speeds]
-
-
-def _generate(engine: Engine, adapter: str | None, prompt: Sequence[int], tokens: int) -> list[float]:
-    """Seconds of every token after the first."""
-    engine.activate(adapter)
-    settings = GenerationConfig(
-        max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, num_beams=1, pad_token_id=engine.tokenizer.pad_token_id
-    )
-    ids = torch.tensor([list(prompt)], device=engine.device)
-    clock = _Clock()
-    engine.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings, streamer=clock)
-    return [after - before for before, after in pairwise(clock.moments)]
+    return turn
 
 
 class _Clock(BaseStreamer):

@@ -81,6 +81,14 @@ class AdaLora(PeftMethod):
             fan_in_fan_out=stores_transposed(model),
         )  # fmt: skip
 
+    def prepare(self, model: Any, options: AdaLoraOptions, task: Task) -> Any:
+        """Also keep PEFT's counts of ranks from training: it makes them anew, trainable, where the base is not in float32."""
+        wrapped = super().prepare(model, options, task)
+        for name, parameter in wrapped.named_parameters():
+            if ".ranknum." in name:
+                parameter.requires_grad_(False)
+        return wrapped
+
     def begin(self, model: Any, options: AdaLoraOptions, course: Course) -> None:
         """Tell PEFT's schedule how long this training is.
 

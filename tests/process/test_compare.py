@@ -22,7 +22,7 @@ def test_a_comparison_from_the_command_line(tmp_path: Path) -> None:
     )  # fmt: skip
     base, lora, full = table["rows"]
     assert [row["method"] for row in table["rows"]] == ["base", "lora", "full"]
-    assert base["trainable_parameters"] == 0 and base["generate_vs_base"] == pytest.approx(1.0)
+    assert base["trainable_parameters"] == 0 and base["speed_vs_base"] == pytest.approx(1.0)
     for row in (lora, full):
         shown = ok("runs", "show", row["runs"][0])
         assert (shown["parent"], shown["state"], shown["steps"]) == (table["run"], "succeeded", 4)

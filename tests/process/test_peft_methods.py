@@ -165,6 +165,14 @@ def _metrics(job: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (job.dir / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
 
 
+def test_adalora_trains_what_was_planned_on_a_base_in_bfloat16(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "base", "llama", dtype=torch.bfloat16)
+    plugin = registry.load("methods", "adalora")
+    base = load_base(folder, dtype=torch.bfloat16)
+    model = plugin.prepare(base, plugin.options(), "causal-lm")
+    assert trainable(model) == plugin.footprint(read_model(folder), plugin.options()).trainable_parameters
+
+
 def test_adalora_penalty_is_the_papers_and_counted_once(tmp_path: Path) -> None:
     plugin = registry.load("methods", "adalora")
     options = plugin.options(orth_reg_weight=0.5)
