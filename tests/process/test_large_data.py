@@ -45,7 +45,7 @@ print(json.dumps({"grew": peak - before, "tokens": int(store.lengths.sum()), "ro
 """
 
 
-@pytest.mark.parametrize("megabytes", [8, pytest.param(300, marks=pytest.mark.matrix)])
+@pytest.mark.parametrize("megabytes", [8, pytest.param(300, marks=[pytest.mark.matrix, pytest.mark.timeout(3600)])])
 def test_memory_is_bounded(tmp_path: Path, megabytes: int) -> None:
     chat_tokenizer(None).save_pretrained(tmp_path / "tokenizer")
     path = tmp_path / "big.jsonl"
