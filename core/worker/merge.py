@@ -30,6 +30,7 @@ from .deltamodel import write_whole
 from .loading import compute_device, load_tokenizer, quiet_libraries
 from .memory import MemoryMeter
 from .mergebase import BaseRecipe, recipe_for
+from .peft_support import merge
 from .slots import load_complete, read_peft_config
 from .tuners import TunerConfig
 from .verify import Verification
@@ -195,7 +196,7 @@ def _write_merged(
     untied = _untie(model, adapter)
     wrapper = load_complete(model, adapter)
     try:
-        merged = wrapper.merge_and_unload(safe_merge=False)
+        merged = merge(wrapper)
     except (NotImplementedError, ValueError, AttributeError, RuntimeError) as problem:
         if _is_out_of_memory(problem):
             raise

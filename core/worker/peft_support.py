@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -120,6 +121,22 @@ def wrap(model: nn.Module, config: PeftConfig) -> PeftModel:
             name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in _adapter_tensors(wrapped).items()
         }
     return wrapped
+
+
+def merge(wrapped: PeftModel) -> Any:
+    """Fold the adapter into the base's weights and take it off; the task's head is the one that the adapter brought.
+
+    Some of PEFT's tuners leave that head in its wrapper, under whose names no plain model would find it.
+
+    Raises:
+        NotImplementedError, ValueError, AttributeError, RuntimeError: this adapter cannot be merged, as PEFT says it.
+    """
+    model: Any = wrapped.merge_and_unload(safe_merge=False)  # pyright: ignore[reportCallIssue]
+    for name, module in list(model.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, module.modules_to_save[ADAPTER])
+    return model
 
 
 def leave_casting_to_autocast(model: nn.Module) -> None:

@@ -106,7 +106,8 @@ def check(folder: Path, data: Path, kind: str, task: str, tmp_path: Path) -> Non
     require_swaps(folder, task, adapter, expected)
     if plugin.merges and not (kind == "beft" and any(f"{linear.name}.bias" not in spec.tensors for linear in spec.linears)):
         check_mergeable(adapter)
-        require_merges(folder, task, adapter, expected)
+        # FourierFT's default start changes the weights by many times their size, so that the sums lose digits.
+        require_merges(folder, task, adapter, expected, 1e-4 if kind == "fourierft" else 1e-5)
 
 
 _REFUSALS = ("Conv1D", "encoder", "scikit-learn", "nothing to train", "is not a plain torch.nn.Linear")
