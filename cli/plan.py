@@ -10,14 +10,19 @@ import msgspec
 
 from ..core import registry
 from ..core.api import Task
+from ..core.data.labels import label_names
+from ..core.data.shaping import stream
 from ..core.devices import select
 from ..core.errors import UsageError
 from ..core.options import parse, respelt, to_dict
 from ..core.planner.advice import make_plan, rank_methods
+from ..core.planner.reading import read_model
+from ..core.planner.tasks import choose_task
 from ..core.runs.requests import existing_files, split_settings
 from ..core.session import WorkerSession
 from ..core.training import TrainingOptions
 from .command import App, command, settings_of
+from .data import TASK_HELP
 from .output import details, size, table, write_json
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -45,17 +50,18 @@ def parse_size(text: str) -> int:
 @click.option("--method", default="", help="Default: every method, ranked.")
 @click.option("--data", multiple=True, metavar="FILE", help="Plan with the token lengths of this data.")
 @click.option("--memory", default="", help="Memory of the device, for example 24GiB; default: what this machine has.")
-@click.option("--task", type=click.Choice(get_args(Task)), default="causal-lm", help="What is trained.")
+@click.option("--task", type=click.Choice(get_args(Task)), default=None, help=TASK_HELP)
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Training and method options, as for train.")
 @click.option("--gpus", default=None, help="auto, none, or indices or UUIDs.")
 def plan(
-    app: App, model: str, method: str, data: tuple[str, ...], memory: str, task: str, settings: tuple[str, ...], gpus: str | None
+    app: App, model: str, method: str, data: tuple[str, ...], memory: str, task: Task | None, settings: tuple[str, ...], gpus: str | None
 ) -> None:  # fmt: skip
     """Peak memory by part, what fits, and what would."""
     folder = Path(app.catalog.model(model).path)
     wanted = settings_of(settings)
+    task = task or choose_task(read_model(folder))
     known: dict[str, Any] = {"task": task, "memory_bytes": parse_size(memory) if memory else None}
-    known |= _lengths(app, model, data, wanted)
+    known |= _of_data(app, model, data, task, wanted)
     if not memory:
         known["device"] = select(gpus or app.settings.gpus)[0]
     if not method:
@@ -77,14 +83,16 @@ def _loop_settings(wanted: dict[str, Any]) -> dict[str, Any]:
         raise UsageError(problem.message, problem.hint or "options of a method need --method") from None
 
 
-def _lengths(app: App, model: str, data: tuple[str, ...], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Token lengths of the rows, counted by a worker, and of what carries loss; nothing without data."""
+def _of_data(app: App, model: str, data: tuple[str, ...], task: Task, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Token lengths of the rows, counted by a worker, and of what carries loss, and how many classes there are; nothing without data."""
     if not data:
         return {}
+    files = existing_files(data)
     relevant = {key: value for key, value in respelt(TrainingOptions, wanted).items() if key in ("max_length", "loss_on", "system_prompt")}
     with WorkerSession(app.home.log, gpus="none") as session:
-        found = session.call("lengths", model_path=app.catalog.model(model).path, data=existing_files(data), settings=relevant)
-    return {"lengths": found["lengths"], "loss_lengths": found["loss_lengths"]}
+        found = session.call("lengths", model_path=app.catalog.model(model).path, data=files, task=task, settings=relevant)
+    classes = {"num_labels": len(label_names(stream(files, task=task)))} if task == "seq-cls" else {}
+    return {"lengths": found["lengths"], "loss_lengths": found["loss_lengths"], **classes}
 
 
 def _show_ranking(app: App, plans: list[Any]) -> None:

@@ -12,11 +12,12 @@ from ..core.config import Settings
 from ..core.paths import Home
 
 if TYPE_CHECKING:
-    from ..core.api import Example
+    from ..core.api import Example, Task
     from ..core.catalog.entries import AdapterEntry, ModelEntry
     from ..core.data.checking import DataReport
     from ..core.doctor import Check
     from ..core.planner.memory import Plan
+    from .newrun import Answers
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,20 @@ def objective_names() -> list[str]:
     return registry.names("objectives")
 
 
-def method_choices(
-    home: Home, model: str, training: Mapping[str, Any], gpus: str, rows: Sequence[Example] = ()
-) -> list[tuple[str, str, str]]:
+def task_of(home: Home, answers: Answers) -> Task:
+    """The task that a run with these answers would have."""
+    from ..core.catalog.catalog import Catalog
+    from ..core.planner.reading import read_model
+    from ..core.planner.tasks import choose_task
+
+    if answers.task:
+        return "seq-cls" if answers.task == "seq-cls" else "causal-lm"
+    if not answers.model:
+        return "seq-cls" if "label" in answers.columns else "causal-lm"
+    return choose_task(read_model(Path(Catalog(home).model(answers.model).path)), answers.columns)
+
+
+def method_choices(home: Home, answers: Answers, training: Mapping[str, Any], rows: Sequence[Example] = ()) -> list[tuple[str, str, str]]:
     """Every installed method with its title; with a model also its memory, or why it cannot train it. Those that fit come first."""
     from ..core import registry
     from ..core.errors import FineTUIError
@@ -102,9 +114,9 @@ def method_choices(
             entries.append((3, name, name, problem))
             continue
         note, rank = plugin.title, 0
-        if model:
+        if answers.model:
             try:
-                plan, _ = price(home, model, name, {}, training, gpus, rows)
+                plan, _ = price(home, answers, name, {}, training, rows)
                 rank = 0 if plan.fits else 1
                 note += f", {human_bytes(plan.total_bytes)}, {'fits' if plan.fits else 'does not fit'}"
             except FineTUIError as refusal:
@@ -118,11 +130,10 @@ def method_choices(
 
 def price(
     home: Home,
-    model: str,
+    answers: Answers,
     method_name: str,
     method_options: Mapping[str, Any],
     training: Mapping[str, Any],
-    gpus: str,
     rows: Sequence[Example] = (),
 ) -> tuple[Plan, str]:
     """The plan that a launch would decide by, on the first device where it fits (else on the first), and that device's name.
@@ -134,10 +145,11 @@ def price(
     from ..core.devices import select
     from ..core.runs.requests import plan_on
 
-    entry = Catalog(home).model(model)
+    entry, task = Catalog(home).model(answers.model), task_of(home, answers)
+    classes = len({row.label for row in rows}) if task == "seq-cls" and rows else 2
     first: tuple[Plan, str] | None = None
-    for device in select(gpus):
-        plan = plan_on(device, entry, method_name, method_options, training, rows=rows)
+    for device in select(answers.gpus):
+        plan = plan_on(device, entry, method_name, method_options, training, task=task, num_labels=classes, rows=rows)
         found = (plan, "the CPU" if device.kind == "cpu" else f"GPU {device.id}")
         if plan.fits:
             return found
@@ -146,15 +158,17 @@ def price(
     return first
 
 
-def read_data(paths: list[str], columns: Mapping[str, str], objective: str) -> tuple[DataReport, Sequence[Example]]:
+def read_data(home: Home, answers: Answers) -> tuple[DataReport, Sequence[Example]]:
     """What data files hold and what is wrong with them, and their first rows where nothing is."""
     from ..core.data.checking import check
     from ..core.data.shaping import examples
     from ..core.runs.requests import QUICK_ROWS, existing_files
 
-    files = existing_files(paths)
-    report = check(files, columns)
-    return report, () if report.problem_count else examples(files, columns, objective, limit=QUICK_ROWS).examples
+    files, task = existing_files(answers.data), task_of(home, answers)
+    report = check(files, answers.columns, task)
+    if report.problem_count:
+        return report, ()
+    return report, examples(files, answers.columns, answers.objective, task=task, limit=QUICK_ROWS).examples
 
 
 def start_training(home: Home, arguments: Mapping[str, Any]) -> str:

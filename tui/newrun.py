@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
+from ..core.api import Task
 from ..core.embedded import dataset, dataset_names
 from ..core.errors import UsageError
 from ..core.paths import check_name
@@ -22,6 +23,7 @@ class Answers:
     """What a run is made of, before it is checked; a `TrainRequest` in the user's own words.
 
     Attributes:
+        task: empty: what model and columns say.
         settings: training and method options in one mapping, those that differ from the defaults.
     """
 
@@ -32,6 +34,7 @@ class Answers:
     name: str = ""
     gpus: str = "auto"
     eval_split: float = 0.1
+    task: str = ""
     objective: str = ""
     columns: dict[str, str] = field(default_factory=dict)
     seed: int = 0
@@ -43,7 +46,8 @@ class Answers:
         return cls(
             model=request.get("model", ""), data=list(request.get("data", [])), eval_data=list(request.get("eval_data", [])),
             method=request.get("method", "lora"), gpus=request.get("gpus", "auto"), eval_split=request.get("eval_split", 0.1),
-            objective=request.get("objective", ""), columns=dict(request.get("columns", {})), seed=request.get("seed", 0),
+            task=request.get("task", ""), objective=request.get("objective", ""), columns=dict(request.get("columns", {})),
+            seed=request.get("seed", 0),
             settings={**request.get("training_options", {}), **request.get("method_options", {})},
         )  # fmt: skip
 
@@ -61,7 +65,8 @@ class Answers:
         words += ["--method", self.method]
         for flag, value, usual in (
             ("--name", self.name, ""), ("--gpus", self.gpus, "auto"), ("--eval-split", self.eval_split, 0.1), ("--seed", self.seed, 0),
-            ("--objective", self.objective, ""), ("--columns", ",".join(f"{k}={v}" for k, v in self.columns.items()), ""),
+            ("--task", self.task, ""), ("--objective", self.objective, ""),
+            ("--columns", ",".join(f"{k}={v}" for k, v in self.columns.items()), ""),
         ):  # fmt: skip
             if value != usual:
                 words += [flag, str(value)]
@@ -116,6 +121,10 @@ def answer_fields(answers: Answers, plugin: Any, objectives: Sequence[str]) -> l
             help=getattr(plugin, "summary", "How it learns."), note=getattr(plugin, "title", ""),
         ),
         Field(
+            "task", "task", "choice", answers.task or None, choices=get_args(Task), optional=True,
+            help="causal-lm writes text, seq-cls tells labels apart; auto: seq-cls for encoders and classifiers, else causal-lm.",
+        ),
+        Field(
             "name", "name", "str", answers.name, default="", note="" if answers.name else "made from model and method",
             help="Of the result in the catalog; empty: made from model and method.", check=name_error,
         ),
@@ -131,7 +140,7 @@ def answer_fields(answers: Answers, plugin: Any, objectives: Sequence[str]) -> l
         ),
         Field(
             "objective", "objective", "choice", answers.objective or None, choices=tuple(objectives), optional=True, advanced=True,
-            help="What is learned: sft learns answers, text every token; auto: by the shape of the data.",
+            help="What is learned: sft learns answers, text every token, classify labels; auto: by the shape of the data.",
         ),
         Field(
             "columns", "columns", "dict", answers.columns, default={}, advanced=True, type_name="name=value, …",
@@ -154,7 +163,7 @@ def read_answers(fields: list[Field], answers: Answers) -> None:
     """Take what was typed back into the answers; paths and picks are there already."""
     values = {row.key: row.value for row in fields}
     answers.name, answers.eval_split, answers.seed = values["name"], values["eval_split"], values["seed"]
-    answers.objective, answers.columns = values["objective"] or "", dict(values["columns"])
+    answers.task, answers.objective, answers.columns = values["task"] or "", values["objective"] or "", dict(values["columns"])
     answers.settings = {**changed_values(fields, "training"), **changed_values(fields, "method")}
 
 

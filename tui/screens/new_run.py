@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,8 +150,13 @@ class NewRunScreen(View):
             self._say_price(Content.styled(problem or "choose a model to see what it costs", "$muted"))
             return
         training, method = split_changed(self.form.fields)
-        arguments = (self.app.home, answers.model, answers.method, method, training, answers.gpus, self.rows)
-        self.work(lambda: backend.price(*arguments), self._have_price, failed=self._no_price, group="price")
+        home, asked, rows = self.app.home, replace(answers), self.rows
+        self.work(
+            lambda: backend.price(home, asked, answers.method, method, training, rows),
+            self._have_price,
+            failed=self._no_price,
+            group="price",
+        )
 
     def _have_price(self, priced: tuple[Plan, str]) -> None:
         self.plan, device = priced
@@ -173,8 +179,8 @@ class NewRunScreen(View):
             self.notes["data"] = ("enter chooses", "")
             return
         self._set_note("data", "reading", "")
-        paths, columns, objective = list(self.answers.data), dict(self.answers.columns), self.answers.objective
-        self.work(lambda: backend.read_data(paths, columns, objective), self._have_data, failed=self._no_data, group="data")
+        home, asked = self.app.home, replace(self.answers)
+        self.work(lambda: backend.read_data(home, asked), self._have_data, failed=self._no_data, group="data")
 
     def _have_data(self, read: tuple[DataReport, Sequence[Example]]) -> None:
         (report, self.rows), error = read, ""
@@ -216,7 +222,7 @@ class NewRunScreen(View):
 
     def on_form_changed(self, event: Form.Changed) -> None:
         """A value was changed."""
-        if event.field.key in ("columns", "objective"):
+        if event.field.key in ("columns", "objective", "task"):
             read_answers(self.form.fields, self.answers)
             self._read_data()
         self._follow()
@@ -244,6 +250,7 @@ class NewRunScreen(View):
                 self.answers.model = value
                 self._describe_model()
                 self._rebuild()
+                self._read_data()  # an encoder reads rows as texts with labels
 
         self.app.push_screen(PickDialog("Base model", entries, chosen=self.answers.model, paths=is_model_folder), chosen)
 
@@ -283,9 +290,9 @@ class NewRunScreen(View):
         def show(entries: list[tuple[str, str, str]]) -> None:
             self.app.push_screen(PickDialog("Method", entries, chosen=self.answers.method), chosen)
 
-        home, model, gpus, rows = self.app.home, self.answers.model, self.answers.gpus, self.rows
+        home, asked, rows = self.app.home, replace(self.answers), self.rows
         training = split_changed(self.form.fields)[0]
-        self.work(lambda: backend.method_choices(home, model, training, gpus, rows), show, group="methods")
+        self.work(lambda: backend.method_choices(home, asked, training, rows), show, group="methods")
 
     def _pick_gpus(self) -> None:
         entries = [("auto", "auto", "the GPU with most free memory, else the CPU"), ("none", "none", "the CPU")]
@@ -345,5 +352,5 @@ class NewRunScreen(View):
             listed = "\n".join(f"{problem.source}: {problem.message}" for problem in report.problems)
             self.app.show_error(DataError(listed, f"{plural(report.problem_count, 'problem')}, {plural(report.rows, 'good row')}"))
 
-        paths, columns, objective = list(self.answers.data), dict(self.answers.columns), self.answers.objective
-        self.work(lambda: backend.read_data(paths, columns, objective), checked)
+        home, asked = self.app.home, replace(self.answers)
+        self.work(lambda: backend.read_data(home, asked), checked)
