@@ -119,8 +119,9 @@ def _snippet(entry: AdapterEntry, manifest: Manifest, repo: str, base_id: str) -
         lines = [f"from transformers import AutoModelFor{head}, AutoTokenizer", "", f'model = AutoModelFor{head}.from_pretrained("{repo}")',
                  f'tokenizer = AutoTokenizer.from_pretrained("{repo}")']  # fmt: skip
     else:
+        named = f", num_labels={len(entry.labels)}, id2label={dict(enumerate(entry.labels))!r}" if entry.labels else ""
         lines = ["from peft import PeftModel", f"from transformers import AutoModelFor{head}, AutoTokenizer", "",
-                 f'base = AutoModelFor{head}.from_pretrained("{base}")', f'model = PeftModel.from_pretrained(base, "{repo}")',
+                 f'base = AutoModelFor{head}.from_pretrained("{base}"{named})', f'model = PeftModel.from_pretrained(base, "{repo}")',
                  f'tokenizer = AutoTokenizer.from_pretrained("{base}")']  # fmt: skip
     return "\n".join(["```python", *lines, "```"])
 

@@ -90,6 +90,7 @@ class RunFacts:
         last: the last line of training metrics.
         recent: figures of the last steps by name, for the small graphs.
         evaluations: (step, loss) of each evaluation.
+        rightness: (accuracy, macro-F1) of a classifier's last evaluation.
         new_points, new_evaluations: since `taken` was called, for the curve.
     """
 
@@ -107,6 +108,7 @@ class RunFacts:
         self.last: dict[str, Any] = {}
         self.first_loss: float | None = None
         self.evaluations: list[tuple[float, float]] = []
+        self.rightness: tuple[float, float] | None = None
         self.recent: dict[str, deque[float]] = {name: deque(maxlen=64) for name in self.RECENT}
         self.times: deque[tuple[float, float]] = deque(maxlen=50)
         self.events: list[tuple[float, str, str]] = []
@@ -130,6 +132,7 @@ class RunFacts:
                 self._line(step, line)
             if isinstance(line.get("eval_loss"), (int, float)):
                 evaluations.append((step, line["eval_loss"]))
+                self.rightness = (line["eval_accuracy"], line["eval_f1"]) if "eval_accuracy" in line else None
                 self.evaluations = [known for known in self.evaluations if known[0] < step] + [evaluations[-1]]
         return points, evaluations
 

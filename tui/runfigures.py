@@ -28,6 +28,7 @@ def wide_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[Dev
     lines = [
         row("train loss", figure(last.get("loss")), _fallen(facts, glyphs)),
         row("eval loss", figure(facts.evaluations[-1][1] if facts.evaluations else None), _best(facts)),
+        *([row("accuracy", percent(facts.rightness[0]), f"F1 {facts.rightness[1]:.3f}")] if facts.rightness else []),
         Content(""),
         graphed("learning rate", scientific(last.get("learning_rate")), "learning_rate"),
         graphed("grad norm", figure(last.get("grad_norm")), "grad_norm"),
@@ -48,8 +49,9 @@ def narrow_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[D
     """The same in four lines of up to 78 columns, the most wanted first."""
     last = facts.last
     evaluation = facts.evaluations[-1][1] if facts.evaluations else None
+    right = [("accuracy", percent(facts.rightness[0])), ("F1", f"{facts.rightness[1]:.3f}")] if facts.rightness else []
     lines = [
-        [("loss", f"{figure(last.get('loss'))} {_fallen(facts, glyphs)}"), ("eval", f"{figure(evaluation)} {_best(facts)}")],
+        [("loss", f"{figure(last.get('loss'))} {_fallen(facts, glyphs)}"), ("eval", f"{figure(evaluation)} {_best(facts)}"), *right],
         [
             ("speed", _speed(last, "tok/s")), ("lr", scientific(last.get("learning_rate"))),
             ("grad norm", figure(last.get("grad_norm"))), ("data wait", _data_wait(last)),

@@ -132,7 +132,8 @@ def _model_facts(entry: ModelEntry) -> list[tuple[str, str]]:
     return [
         ("model", f"{entry.architecture}"), ("parameters", f"{entry.parameters:,}" if entry.parameters else ""), ("dtype", entry.dtype),
         ("source", entry.source), ("hub", f"{entry.hub_id} {entry.revision[:8]}".strip()), ("made from", entry.base),
-        ("method", entry.method), ("chat", chat),
+        ("method", entry.method), ("task", entry.task), ("labels", ", ".join(entry.labels)),
+        ("chat", chat if entry.task != "seq-cls" else ""),
     ]  # fmt: skip
 
 
@@ -140,6 +141,7 @@ def _adapter_facts(entry: AdapterEntry) -> list[tuple[str, str]]:
     base = entry.base + (" (not on this machine)" if entry.base_missing else "")
     return [
         ("method", f"{entry.method} {entry.peft_type and f'({entry.peft_type})'}".strip()), ("rank", str(entry.rank or "")),
+        ("task", entry.task), ("labels", ", ".join(entry.labels)),
         ("base", base), ("base digest", entry.base_digest[:16]), ("base rev.", entry.base_revision[:12]),
         ("parameters", f"{entry.parameters:,}" if entry.parameters else ""), ("source", entry.source),
         ("hub", f"{entry.hub_id} {entry.revision[:8]}".strip()),

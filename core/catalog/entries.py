@@ -25,6 +25,7 @@ class ModelEntry(msgspec.Struct, kw_only=True):
         parameters: count, tied weights once; 0 where unknown.
         source: ``embedded``, ``local`` (registered or given by path), ``cache`` (Hugging Face), ``trained``, ``merged``.
         task: ``causal-lm``, ``seq-cls`` or empty.
+        labels: names of its classes, in order, where it classifies.
         hub_id: ``org/name`` where it came from the Hub.
         revision: commit of ``hub_id``.
         base: name of the model it was made from; empty for an original.
@@ -43,6 +44,7 @@ class ModelEntry(msgspec.Struct, kw_only=True):
     dtype: str = ""
     source: ModelSource = "local"
     task: str = ""
+    labels: list[str] = []
     hub_id: str = ""
     revision: str = ""
     base: str = ""
@@ -66,6 +68,7 @@ class AdapterEntry(msgspec.Struct, kw_only=True):
         base_digest: recorded when it was trained; empty where nothing was recorded.
         base_missing: whether the base is not on this machine.
         parameters: stored in the adapter's weight files.
+        labels: names of its classes, in order, where it classifies.
         metrics: from the manifest.
         hub_id: repository it was pulled from or is cached from.
     """
@@ -86,6 +89,7 @@ class AdapterEntry(msgspec.Struct, kw_only=True):
     parameters: int = 0
     source: AdapterSource = "local"
     task: str = ""
+    labels: list[str] = []
     hub_id: str = ""
     revision: str = ""
     run: str = ""

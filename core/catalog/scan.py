@@ -18,11 +18,12 @@ from ..paths import Home
 from ..planner.headers import weight_files
 from ..planner.reading import read_model
 from . import hfcache
+from .classes import classes_of
 from .entries import AdapterEntry, ModelEntry
 from .manifest import BaseRef, Manifest, read_manifest
 from .peftfiles import is_adapter, read_adapter
 
-FACTS_VERSION = 2
+FACTS_VERSION = 3
 """Raise it when the same files should give other entries, so that remembered ones are read again."""
 
 Kind = Literal["model", "adapter"]
@@ -120,7 +121,7 @@ def scan_model(place: Place) -> ModelEntry:
         spec = read_model(place.folder)
         entry.architecture, entry.model_type = spec.architecture, spec.model_type
         entry.parameters, entry.dtype = spec.parameters, spec.dtype
-        entry.task = task_of(spec.architecture)
+        entry.task, entry.labels = task_of(spec.architecture), classes_of(spec.config)
         entry.size_bytes = sum(file.stat().st_size for file in weight_files(place.folder))
         entry.chat_template = _has_chat_template(place.folder)
         if not spec.has_weights:
@@ -191,7 +192,7 @@ def scan_adapter(place: Place) -> AdapterFacts:
 
 def _apply_adapter_manifest(facts: AdapterFacts, manifest: Manifest) -> None:
     entry, facts.base = facts.entry, manifest.base
-    entry.method, entry.run, entry.task = manifest.method, manifest.run, manifest.task
+    entry.method, entry.run, entry.task, entry.labels = manifest.method, manifest.run, manifest.task, manifest.labels
     entry.created, entry.tags, entry.metrics = manifest.created, manifest.tags, manifest.metrics
     entry.options = manifest.method_options
     entry.base_digest, entry.base_revision = manifest.base.digest, manifest.base.revision

@@ -135,3 +135,11 @@ def test_a_deltas_card_says_how_to_put_it_onto_the_base() -> None:
     code = card.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
     assert 'AutoModelForSequenceClassification.from_pretrained("org/base", num_labels=3)' in code and "load_state_dict(delta" in code
+
+
+def test_a_classifiers_card_says_so_and_names_its_classes(tmp_path: Path) -> None:
+    entry = AdapterEntry(name="c", path=str(tmp_path), method="lora", peft_type="LORA", task="seq-cls", labels=["no", "yes"], parameters=1)
+    card = model_card(entry, Manifest(method="lora", task="seq-cls", metrics={"accuracy": 0.9, "f1": 0.8}), "me/c", "org/base")
+    assert 'pipeline_tag: "text-classification"' in card
+    assert """AutoModelForSequenceClassification.from_pretrained("org/base", num_labels=2, id2label={0: 'no', 1: 'yes'})""" in card
+    assert '"type": "accuracy", "value": 0.9' in card
