@@ -6,12 +6,13 @@ import os
 import signal
 from typing import Any
 
+import pytest
 from finetui.core.compare.table import table_of
 from finetui.core.runs import control
 from finetui.core.runs.launch import launch, resume
 from finetui.core.runs.store import Run
 from support import toycompare
-from support.runs import Toys, until, wait_for, wait_for_end
+from support.runs import TESTS, Toys, until, wait_for, wait_for_end
 from support.toycompare import entry
 
 
@@ -125,3 +126,15 @@ def test_several_seeds_make_one_row_with_its_spread(toys: Toys) -> None:
     assert row["seeds"] == 2 and len(row["runs"]) == 2
     assert row["loss"] == 0.5 and abs(row["spread"]["loss"] - 0.5**0.5) < 1e-9  # 1.0 and 0.0
     assert row["spread"]["steps"] == 0.0
+
+
+def test_two_gpus_train_two_at_once(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS / "support" / "nvml_double"), str(TESTS)]))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    run = start(toys, *(entry(name, steps=20, pause=0.05) for name in "abc"), devices="1,3")
+    assert wait_for_end(run, 60).state == "succeeded"
+    states = [one.state() for one in toys.store.children(run) if one.spec.kind == "train"]
+    first, second, third = states
+    assert first.devices != second.devices and third.devices in (first.devices, second.devices)
+    assert second.started < first.finished, "two at once"  # type: ignore[operator]
+    assert third.started > min(first.finished, second.finished), "and no more"  # type: ignore[type-var]
