@@ -29,6 +29,13 @@ class TrainingOptions:
         "cosine", "How the learning rate falls after warm-up.", group="Optimizer"
     )
     warmup_steps: float = option(0.03, "Warm-up: steps, or a share of all steps when below 1.", minimum=0.0, group="Optimizer")
+    dropout: float | None = option(
+        None,
+        "Dropout in the model's own layers while training; none: as its configuration says.",
+        minimum=0.0,
+        maximum=1.0,
+        group="Optimizer",
+    )
     weight_decay: float = option(0.0, "Decoupled weight decay; biases and norms are exempt.", minimum=0.0, group="Optimizer")
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0 turns clipping off.", minimum=0.0, group="Optimizer")
     adam_beta1: float = option(0.9, "AdamW's first decay rate.", minimum=0.0, maximum=1.0, group="Optimizer", advanced=True)
@@ -43,6 +50,11 @@ class TrainingOptions:
     gradient_checkpointing: bool = option(False, "Recompute activations in the backward pass: less memory, slower.", group="Precision")
     eval_steps: int = option(0, "Evaluate every so many steps; 0: at the end of every epoch.", minimum=0, group="Evaluation")
     early_stopping_patience: int = option(0, "Stop after so many evaluations without improvement; 0: never.", minimum=0, group="Evaluation")
+    overfitting_patience: int = option(
+        3, "Evaluations in a row that get worse while the training loss falls, after which over-fitting is reported; 0: not watched.",
+        minimum=0, group="Evaluation", advanced=True,
+    )  # fmt: skip
+    stop_on_overfitting: bool = option(False, "Stop where over-fitting is reported.", group="Evaluation")
     load_best_model_at_end: bool = option(True, "Keep the checkpoint with the lowest evaluation loss as the result.", group="Evaluation")
     logging_steps: int = option(1, "Steps between two metric lines.", minimum=1, group="Evaluation", advanced=True)
     sample_prompts: list[str] = option([], "Prompts answered at every evaluation, to watch the behaviour change.", group="Evaluation")

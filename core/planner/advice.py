@@ -12,6 +12,7 @@ import msgspec
 from .. import registry
 from ..api import Method, Task
 from ..devices import Device, select
+from ..dropout import dropout_settings
 from ..errors import DoesNotFit, Incompatible
 from ..modelspec import ModelSpec
 from ..options import parse
@@ -152,9 +153,9 @@ def _plan(case: _Case) -> Plan:
     if case.task == "seq-cls":
         load = replace(load, loss_tokens=0)  # a handful of classes instead of a vocabulary
     precision = choose(case.training, case.device)
-    parts = estimate(
-        case.model, footprint, case.training, load, precision=precision, master_copy=case.training.master_copy, on_cpu=case.on_cpu
-    )
+    dropout = dropout_settings(case.model.config, case.training.dropout)
+    model = replace(case.model, config={**case.model.config, **dropout})
+    parts = estimate(model, footprint, case.training, load, precision=precision, master_copy=case.training.master_copy, on_cpu=case.on_cpu)
     total = sum(parts.values())
     low, high = spread(total, case.on_cpu)
     return Plan(

@@ -20,6 +20,7 @@ from ..catalog.names import free_name, require_free
 from ..data.labels import label_names, require_known
 from ..data.shaping import Dataset, examples
 from ..devices import Device, select
+from ..dropout import dropout_settings
 from ..errors import Incompatible, NameTaken, NotFound, Refused, UsageError, closest
 from ..modelspec import TOKENIZER_FILES
 from ..options import describe, flattened, parse, respelt, to_dict
@@ -191,6 +192,7 @@ def train_request(
     _require_sense(plugin, training_options)
     entry = Catalog(home).model(model)
     require_trainable(entry)
+    dropout_settings(read_model(Path(entry.path)).config, training_options.get("dropout"))
     files, evaluation = existing_files(data), existing_files(eval_data) if eval_data else []
     task = task or choose_task(read_model(Path(entry.path)), columns)
     _require_method(entry, method, task, 2, method_options)

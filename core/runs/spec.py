@@ -261,11 +261,11 @@ class RunState(msgspec.Struct, kw_only=True):
 class Event(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One line of ``events.jsonl``: something worth a line on the screen.
 
-    Kinds used: ``dry_run`` (as `core.worker.dryrun.DryRun`, free_bytes),
-    ``prepared`` (trainable_parameters, total_parameters, total_steps, train_examples, eval_examples, device,
-    precision), ``resumed`` (step), ``checkpoint`` (step, path, best), ``evaluation`` (step, loss), ``sample`` (step,
-    prompt, text), ``early_stop``, ``warning``, ``data`` (rows, tokens, reused), ``progress`` (done, total, unit), ``saved`` (path),
-    ``child`` (run, name, state).
+    Kinds used: ``dry_run`` (as `core.worker.dryrun.DryRun`, free_bytes), ``prepared`` (trainable_parameters, total_parameters,
+    total_steps, train_examples, eval_examples, device, precision), ``resumed`` (step), ``checkpoint`` (step, path, best),
+    ``evaluation`` (step, loss), ``sample`` (step, prompt, text), ``early_stop``, ``overfitting`` (step, since, eval_loss,
+    eval_loss_before, loss, loss_before), ``warning``, ``data`` (rows, tokens, reused), ``progress`` (done, total, unit),
+    ``saved`` (path), ``child`` (run, name, state).
     """
 
     seq: int

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from ..api import Method
+from ..dropout import dropout_settings
 from ..training import TrainingOptions
 from .peft_support import leave_casting_to_autocast
+
+
+def load_arguments(
+    method: Method, method_options: Any, options: TrainingOptions, config: Mapping[str, Any], device: torch.device
+) -> dict[str, Any]:
+    """What ``from_pretrained`` is told: the method's part (quantisation), and the dropout that training asks for.
+
+    Args:
+        config: the base's ``config.json``.
+
+    Raises:
+        Incompatible: dropout is asked for and the architecture has none.
+    """
+    return {**method.load_arguments(method_options, device), **dropout_settings(config, options.dropout)}
 
 
 def make_ready(model: Any, base: Any, options: TrainingOptions) -> None:
@@ -24,4 +43,3 @@ def make_ready(model: Any, base: Any, options: TrainingOptions) -> None:
     leave_casting_to_autocast(model)
     if options.gradient_checkpointing:
         base.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-        base.enable_input_require_grads()

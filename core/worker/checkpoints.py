@@ -25,6 +25,7 @@ from ..errors import CorruptFile
 from ..fsio import disk_errors, read_json, staged_folder, write_json
 from ..runs.records import STEP_PREFIX as _PREFIX
 from .optim import held
+from .overfitting import Reading
 from .tensorfiles import load_tensors, save_tensors
 
 _TRAINABLE, _OPTIMIZER, _RANDOM = "trainable.safetensors", "optimizer.safetensors", "random.safetensors"
@@ -46,6 +47,9 @@ class Progress(msgspec.Struct, kw_only=True):
             and ``rows`` instead of a perplexity.
         best_evaluation: the one of ``best_step``.
         data_digest: fingerprint of the training data.
+        interval_loss: sum of the losses of ``interval_steps``, the steps since the last evaluation.
+        readings: the two losses at the last evaluations.
+        overfitting_step: evaluation at which they were found to have parted; none where they have not.
     """
 
     step: int = 0
@@ -59,6 +63,10 @@ class Progress(msgspec.Struct, kw_only=True):
     evaluation: dict[str, Any] = {}
     best_evaluation: dict[str, Any] = {}
     data_digest: str = ""
+    interval_loss: float = 0.0
+    interval_steps: int = 0
+    readings: list[Reading] = []
+    overfitting_step: int | None = None
 
 
 class CheckpointState(msgspec.Struct, kw_only=True):

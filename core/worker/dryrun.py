@@ -21,7 +21,7 @@ from ..api import Encoded, Method, ModelSpec
 from ..training import TrainingOptions
 from . import attention
 from .batches import IGNORED, Batch, collate
-from .building import make_ready
+from .building import load_arguments, make_ready
 from .forward import base_of
 from .fourbit import pack_empty
 from .loading import empty_base
@@ -75,7 +75,8 @@ def dry_run(
         Incompatible: the method cannot be put on this architecture.
     """
     started = time.perf_counter()
-    base = empty_base(spec, dtype=precision.dtype, load_arguments=method.load_arguments(method_options, device))
+    arguments = load_arguments(method, method_options, options, spec.config, device)
+    base = empty_base(spec, dtype=precision.dtype, load_arguments=arguments)
     with torch.device("meta"):
         own = {id(parameter) for parameter in base.parameters()}
         model = method.prepare(base, method_options, spec.task)  # pyright: ignore[reportArgumentType]

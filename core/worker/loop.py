@@ -21,6 +21,7 @@ from .forward import mean_loss, model_arguments
 from .losses import LossFunction
 from .memory import MemoryMeter
 from .optim import held
+from .overfitting import Reading, parted
 from .precision import Precision
 from .publish import Sources
 from .sampling import answers, verdicts
@@ -187,6 +188,8 @@ class Loop:
         progress, tokens = self.progress, sum(batch.tokens for batch in batches)
         progress.step += 1
         progress.loss = loss
+        progress.interval_loss += loss
+        progress.interval_steps += 1
         progress.tokens += tokens
         progress.loss_tokens += loss_tokens
         progress.seconds += seconds
@@ -241,15 +244,33 @@ class Loop:
             progress.evaluation = {"step": progress.step, **scores}
             if math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss):
                 progress.best_step, progress.best_loss, progress.stale_evaluations = progress.step, loss, 0
-                progress.best_evaluation = progress.evaluation
+                progress.best_evaluation, progress.overfitting_step = progress.evaluation, None
             else:
                 progress.stale_evaluations += 1
             self.job.metric({"step": progress.step, **{f"eval_{name}": value for name, value in scores.items()}})
             right = f", accuracy {scores['accuracy']:.1%}" if "accuracy" in scores else ""
             self.job.event("evaluation", f"step {progress.step}: evaluation loss {loss:.4f}{right}", step=progress.step, **scores)
+            self.watch_overfitting(loss)
             self.meter.sample()
             self.method.after_evaluation(self.model, self.method_options, progress.step, loss)
         self.sample()
+
+    def watch_overfitting(self, loss: float) -> None:
+        """Compare the course of this evaluation loss with that of the training loss; say once when they have parted."""
+        progress, patience = self.progress, self.options.overfitting_patience
+        training = progress.interval_loss / progress.interval_steps if progress.interval_steps else progress.loss or math.nan
+        progress.interval_loss, progress.interval_steps = 0.0, 0
+        progress.readings = [*progress.readings, Reading(progress.step, training, loss)][-(patience + 1) :]
+        if progress.overfitting_step is not None or not parted(progress.readings, patience):
+            return
+        progress.overfitting_step, first = progress.step, progress.readings[0]
+        self.job.event(
+            "overfitting",
+            f"over-fitting: since step {first.step} the evaluation loss rose from {first.evaluation:.4f} to {loss:.4f}, "
+            f"the training loss fell from {first.training:.4f} to {training:.4f}",
+            step=progress.step, since=first.step, eval_loss=loss, eval_loss_before=first.evaluation, loss=training,
+            loss_before=first.training, best=progress.best_step, best_loss=progress.best_loss,
+        )  # fmt: skip
 
     def scores(self, batches: Iterable[Batch]) -> dict[str, Any]:
         """Figures of the model as it is: ``loss``, then ``perplexity`` or ``accuracy`` and ``f1``, and ``tokens``."""
@@ -269,6 +290,9 @@ class Loop:
     def out_of_patience(self) -> bool:
         """Whether early stopping ends the training here."""
         patience = self.options.early_stopping_patience
+        if self.options.stop_on_overfitting and self.progress.overfitting_step is not None:
+            self.job.event("early_stop", "over-fitting", step=self.progress.step, best=self.progress.best_step)
+            return True
         if not patience or self.progress.stale_evaluations < patience:
             return False
         self.job.event("early_stop", f"no improvement in {patience} evaluations", step=self.progress.step, best=self.progress.best_step)

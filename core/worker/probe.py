@@ -14,7 +14,7 @@ from ..api import Encoded, Method, ModelSpec
 from ..training import TrainingOptions
 from . import attention
 from .batches import collate
-from .building import make_ready
+from .building import load_arguments, make_ready
 from .forward import base_of
 from .loading import load_base
 from .losses import LossFunction
@@ -65,7 +65,7 @@ def probe(
         OutOfMemory, and what else `load_base` raises.
     """
     meter = MemoryMeter(device)
-    arguments = method.load_arguments(method_options, device)
+    arguments = load_arguments(method, method_options, options, spec.config, device)
     base = load_base(spec.path, dtype=precision.dtype, device=device, load_arguments=arguments, task=spec.task, labels=labels, head_seed=0)
     model = method.prepare(base, method_options, spec.task)  # pyright: ignore[reportArgumentType]
     make_ready(model, base, options)

@@ -16,6 +16,7 @@ from ..catalog.catalog import Catalog
 from ..catalog.manifest import BaseRef, DataRef, Manifest, Parent, read_manifest, write_manifest
 from ..catalog.peftfiles import CONFIG_FILE
 from ..data.fingerprint import fingerprint
+from ..dropout import dropout_names
 from ..errors import DiskError
 from ..fsio import disk_errors, read_json, staged_folder, write_json
 from ..modelspec import companions
@@ -109,7 +110,10 @@ def save_model(model: Any, folder: Path) -> None:
     Raises:
         DiskError: the disk is full.
     """
-    dtype = getattr(torch, read_model(Path(model.name_or_path)).dtype)
+    base = read_model(Path(model.name_or_path))
+    dtype = getattr(torch, base.dtype)
+    for name in dropout_names(base.config):  # a training option may have changed it, which is not the model's
+        setattr(model.config, name, base.config.get(name, getattr(type(model.config)(), name)))
     try:
         with disk_errors(folder):
             model.to(dtype).save_pretrained(str(folder))

@@ -20,7 +20,7 @@ from ..runs.spec import TrainRequest
 from ..training import TrainingOptions, require_master_copies, require_pageable, within_context
 from . import attention
 from .batches import Schedule
-from .building import make_ready
+from .building import load_arguments, make_ready
 from .checkpoints import Checkpoints, Progress
 from .corpus import Corpus, load_corpus
 from .deltas import read_exactly
@@ -139,8 +139,9 @@ def load_model(
     labels: Sequence[str] = (),
 ) -> Any:
     """The base as the method wants it: frozen weights in the computation's precision, those that train in float32."""
+    arguments = load_arguments(method, method_options, options, read_model(folder).config, device)
     base = load_base(
-        folder, dtype=precision.dtype, device=device, load_arguments=method.load_arguments(method_options, device),
+        folder, dtype=precision.dtype, device=device, load_arguments=arguments,
         task=request.task, labels=labels, head_seed=request.seed,
     )  # fmt: skip
     model = method.prepare(base, method_options, request.task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from finetui.core.errors import DataError, NameTaken, WorkFailed
+from finetui.core.paths import find_home
 from finetui.core.worker.corpus import split
 from finetui.core.worker.train import main
 from safetensors.torch import load_file
@@ -190,3 +192,35 @@ def test_data_without_an_answer_is_refused(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.jsonl", [{"instruction": "word " * 400, "input": "", "output": "x"}])
     with pytest.raises(DataError, match="max_length"):
         main(make_job(tiny_model(tmp_path / "base", "llama"), data, training={"max_length": 16}))
+
+
+def test_over_fitting_is_reported_and_can_end_the_run(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base", "qwen2")
+    rows = write_rows(tmp_path / "rows.jsonl", times=1)
+    other = [{"instruction": row["output"], "input": "", "output": row["instruction"]} for row in ROWS]  # to be got wrong ever more surely
+    held_out = write_rows(tmp_path / "other.jsonl", other, times=1)
+    training = {"max_steps": 200, "eval_steps": 5, "learning_rate": 1e-2, "overfitting_patience": 2, "lr_scheduler_type": "constant"}
+    job, result = train(base, rows, "full", eval_data=[str(held_out)], training={**training, "stop_on_overfitting": True})
+    (event,) = [event for event in lines(job, "events.jsonl") if event["kind"] == "overfitting"]
+    figures = event["data"]
+    assert figures["eval_loss"] > figures["eval_loss_before"] and figures["loss"] < figures["loss_before"]
+    assert result["steps"] == figures["step"] < 200
+    assert [event["message"] for event in lines(job, "events.jsonl") if event["kind"] == "early_stop"] == ["over-fitting"]
+    job, result = train(base, rows, "full", name="on", eval_data=[str(held_out)], training={**training, "max_steps": figures["step"] + 5})
+    assert result["steps"] == figures["step"] + 5
+    assert len([event for event in lines(job, "events.jsonl") if event["kind"] == "overfitting"]) == 1
+
+
+@pytest.mark.parametrize("family", ["llama", "falcon", "gpt2"])
+def test_dropout_is_the_trainings_not_the_models(tmp_path: Path, data: Path, family: str) -> None:
+    base = tiny_model(tmp_path / "base", family)
+    training = {"max_steps": 1, "learning_rate": 0.0, "packing": family != "falcon"}
+    (plain,), (dropped,) = (
+        losses(train(base, data, "full", name=name, training={**training, **more})[0])
+        for name, more in (("plain", {"dropout": 0.0}), ("dropped", {"dropout": 0.5}))
+    )
+    assert plain != dropped
+    before, after = (json.loads((folder / "config.json").read_text()) for folder in (base, find_home().models / "dropped"))
+    assert {name: value for name, value in after.items() if "drop" in name} == {
+        name: value for name, value in before.items() if "drop" in name
+    }
