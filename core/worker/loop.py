@@ -260,6 +260,8 @@ class Loop:
         progress, patience = self.progress, self.options.overfitting_patience
         training = progress.interval_loss / progress.interval_steps if progress.interval_steps else progress.loss or math.nan
         progress.interval_loss, progress.interval_steps = 0.0, 0
+        if not (math.isfinite(loss) and math.isfinite(training)):
+            return
         progress.readings = [*progress.readings, Reading(progress.step, training, loss)][-(patience + 1) :]
         if progress.overfitting_step is not None or not parted(progress.readings, patience):
             return
