@@ -63,6 +63,11 @@ class Footprint:
         quantized_parameters: base parameters held quantised.
         quantized_bytes_per_parameter: of those, the payload without constants (0.5 for 4-bit).
         constants_bytes_per_parameter: quantisation constants on top (0.016 with double quantisation).
+        trained: names of the base's tensors that train; none: all of them where more trains than was added and the head.
+        adapted: names of the projections whose inputs an adapter keeps for the backward pass; none: all where something was added.
+        kept_per_token: numbers that the adapter itself keeps of every token, over all blocks; none: LoRA's, from its mean rank.
+        virtual_tokens: put in front of every example.
+        own_masks: whether the adapter makes attention's mask anew in every block, as prefixes do.
     """
 
     trainable_parameters: int
@@ -70,6 +75,11 @@ class Footprint:
     quantized_parameters: int = 0
     quantized_bytes_per_parameter: float = 0.0
     constants_bytes_per_parameter: float = 0.0
+    trained: frozenset[str] | None = None
+    adapted: frozenset[str] | None = None
+    kept_per_token: float | None = None
+    virtual_tokens: int = 0
+    own_masks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +255,8 @@ class DeltaMethod(Method):
     def footprint(self, model: ModelSpec, options: Any) -> Footprint:
         """The chosen weights; nothing is added."""
         chosen = [place for place in places(model) if self.chooses(place, options)]
-        return Footprint(trainable_parameters=sum(model.tensors[place.name].elements for place in chosen))
+        names = frozenset(place.name for place in chosen)
+        return Footprint(trainable_parameters=sum(model.tensors[name].elements for name in names), trained=names)
 
     def chooses(self, place: Place, options: Any) -> bool:
         """`trains`, or the task's classifier."""

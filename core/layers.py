@@ -41,6 +41,10 @@ class Place:
         """Whether it belongs to a head, over the vocabulary or the task's."""
         return self.part in ("output", "classifier")
 
+    def is_embeddings(self, model: ModelSpec) -> bool:
+        """Whether it is an embedding matrix, the output head's where they share it."""
+        return self.part == "embeddings" or (self.part == "output" and model.tie_word_embeddings and model.task == "causal-lm")
+
     @property
     def is_bias(self) -> bool:
         """Whether it is a bias, those of norms included."""

@@ -18,9 +18,6 @@ from .workload import Workload
 _SLICE_BYTES = 16 * 2**20
 """Of the float32 logits that the worker makes at a time (``core/worker/losses.py``)."""
 
-_SLICES = 3
-"""Slices that exist at once: the logits, their 16-bit form before and its gradient after, and the last slice's until replaced."""
-
 _WHOLE_LOGITS_BYTES = 12
 """Per loss token and vocabulary entry where logits are not sliced: float32 logits, their log-softmax and its gradient."""
 
@@ -31,29 +28,42 @@ _OUTPUT_PROJECTION = re.compile(r"(?:o_proj|out_proj|down_proj|c_proj|dense_4h_t
 _NORM = re.compile(r"\.0\..*(?:norm|ln)[^.]*\.weight$", re.IGNORECASE)
 """A norm of block 0."""
 
+_UNPACKED = frozenset({"falcon", "bloom", "mpt"})
+"""Model types whose attention cannot be exchanged."""
+
 _RMS_NORM = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3"})
 
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """How the numbers are held while training.
+    """How the numbers are held while training, and what of the model the backward pass goes through.
 
     Attributes:
         compute: bytes of an element in matrix products: 2 under bf16 and fp16, 4 under fp32.
-        residual: bytes of an element of the residual stream: that of the weights.
-        trains_base: whether weights of the base train.
-        adapter_rank: mean rank of the adapter on the projections; 0 without one.
-        copies_weights: bytes an element of weight copies in the computing precision; 0 where the weights are in it already.
+        residual: bytes of an element of the residual stream: that of the embeddings.
+        kept: names of the projections whose inputs are kept: they train, or an adapter sits on them.
+        trains_norms: whether norms train.
+        trains_head: whether the output head over the vocabulary trains.
+        first_block: the lowest block that the backward pass goes through.
+        adapter: numbers that an adapter keeps of every token, over all blocks.
+        copies: bytes of the copies that autocast makes of float32 weights inside the blocks.
+        head_copy: bytes of that of the output head.
+        own_masks: whether the adapter makes attention's mask anew in every block.
         checkpointing: whether blocks keep their input only and are computed again in the backward pass.
         attention_matrix: bytes that attention keeps of every pair of tokens and head: 0 in fused kernels, which CPUs leave for
-            dropout (12: weights before and after it, and its mask) and for short documents in bf16 (2: the weights).
+            dropout (12: weights before and after it, and its mask) and for packed short documents in bf16 (2: the weights).
     """
 
     compute: int
     residual: int
-    trains_base: bool
-    adapter_rank: float
-    copies_weights: int
+    kept: frozenset[str]
+    trains_norms: bool
+    trains_head: bool
+    first_block: int
+    adapter: float
+    copies: int
+    head_copy: int
+    own_masks: bool
     checkpointing: bool
     attention_matrix: int
 
@@ -65,19 +75,16 @@ def activation_bytes(model: ModelSpec, regime: Regime, load: Workload) -> tuple[
         (activations, the loss). With checkpointing the recomputed block competes with the loss, so the larger of the two is
         in the second.
     """
-    block = _block_bytes(model, regime, load)
-    hidden = model.hidden_size
-    ends = load.tokens * hidden * (4 + (4 if regime.trains_base else 0))
+    blocks = _blocks(model, regime, load)
+    hidden, count = model.hidden_size, model.num_hidden_layers
+    ends = load.tokens * hidden * (4 + (4 if regime.trains_norms else 0))
     loss = _loss_bytes(model, regime, load)
-    masks = _mask_bytes(model, regime, load)
-    copies = regime.copies_weights * (model.linear_parameters + model.vocab_size * hidden)
+    adapter = round(regime.compute * regime.adapter * load.tokens)
     if regime.checkpointing:
-        kept = model.num_hidden_layers * load.tokens * hidden * regime.residual
-        if not regime.trains_base:
-            block += copies // max(1, model.num_hidden_layers)
-            copies = regime.copies_weights * model.vocab_size * hidden
-        return kept + ends + masks + copies, max(loss, block)
-    return model.num_hidden_layers * block + ends + masks + copies, loss
+        kept = count * load.tokens * hidden * regime.residual
+        block = max(blocks, default=0) + (adapter + regime.copies) // max(1, len(blocks)) + _backward_bytes(model, regime, load)
+        return kept + ends + regime.head_copy, max(loss, block)
+    return sum(blocks) + adapter + ends + regime.copies + regime.head_copy, loss
 
 
 def _loss_bytes(model: ModelSpec, regime: Regime, load: Workload) -> int:
@@ -87,15 +94,38 @@ def _loss_bytes(model: ModelSpec, regime: Regime, load: Workload) -> int:
     logits = 4 * load.loss_tokens * model.vocab_size
     if any(model.config.get(name) for name in AFTER_THE_HEAD):
         return hidden + _WHOLE_LOGITS_BYTES * logits // 4
-    share = model.vocab_size * model.hidden_size * regime.compute if regime.trains_base and load.loss_tokens else 0
-    return hidden + _SLICES * min(_SLICE_BYTES, logits) + share
+    share = 2 * model.vocab_size * model.hidden_size * regime.compute if regime.trains_head and load.loss_tokens else 0
+    return hidden + max(_slices(logits, regime.compute), share)
 
 
-def _block_bytes(model: ModelSpec, regime: Regime, load: Workload) -> int:
+def _slices(logits: int, compute: int) -> int:
+    """Of float32 logits made a slice at a time: a slice and its exponentials; from the second on beside the last one's gradient."""
+    first = min(_SLICE_BYTES, logits)
+    second = min(_SLICE_BYTES, logits - first)
+    beside = first + (first // 2 if compute < 4 else 0)
+    return max(2 * first, beside + 2 * second)
+
+
+def _blocks(model: ModelSpec, regime: Regime, load: Workload) -> list[int]:
+    """Bytes that each block keeps, from the lowest that the backward pass goes through."""
+    by_block: dict[int, list[LinearSpec]] = {}
+    for linear in model.linears:
+        by_block.setdefault(linear.block, []).append(linear)
+    known: dict[tuple[bool, ...], int] = {}
+    sizes = []
+    for number in sorted(by_block)[regime.first_block :]:
+        linears = by_block[number]
+        flags = tuple(linear.name in regime.kept for linear in linears)
+        if flags not in known:
+            known[flags] = _block_bytes(model, regime, load, linears)
+        sizes.append(known[flags])
+    return sizes
+
+
+def _block_bytes(model: ModelSpec, regime: Regime, load: Workload, linears: list[LinearSpec]) -> int:
     """Bytes that one block keeps."""
-    first = min((linear.block for linear in model.linears), default=0)
-    linears = [linear for linear in model.linears if linear.block == first]
-    per_token = _linear_inputs(linears, regime) + _norms(model, regime) + _attention(model, regime, load) + _mlp(model, linears, regime)
+    kept = [linear for linear in linears if linear.name in regime.kept]
+    per_token = _linear_inputs(kept, regime) + _norms(model, regime) + _attention(model, regime, load) + _mlp(model, linears, regime)
     if _dropout(model.config):
         per_token += 2 * regime.compute * model.hidden_size
     return round(per_token * load.tokens)
@@ -103,23 +133,20 @@ def _block_bytes(model: ModelSpec, regime: Regime, load: Workload) -> int:
 
 def _linear_inputs(linears: list[LinearSpec], regime: Regime) -> float:
     """Inputs of the projections. In float32 those that read the same input share it; under autocast each casts its own."""
-    if not regime.trains_base and not regime.adapter_rank:
-        return 0.0
-    rank = regime.compute * regime.adapter_rank * len(linears)
     if regime.compute < 4:
-        return regime.compute * sum(linear.in_features for linear in linears) + rank
+        return regime.compute * sum(linear.in_features for linear in linears)
     seen: dict[tuple[str, int, bool], int] = {}
     for linear in linears:
         ends = bool(_OUTPUT_PROJECTION.search(linear.name))
         seen[(linear.name.rsplit(".", 1)[0], linear.in_features, ends)] = linear.in_features
-    return regime.compute * sum(seen.values()) + rank
+    return regime.compute * sum(seen.values())
 
 
 def _norms(model: ModelSpec, regime: Regime) -> float:
     """Inputs of the norms: RMS norms compute in float32 and, where they train, keep the normalised vector as well."""
     count = _norm_count(model)
     if model.model_type in _RMS_NORM:
-        return count * model.hidden_size * (8 if regime.trains_base else 4)
+        return count * model.hidden_size * (8 if regime.trains_norms else 4)
     return count * model.hidden_size * regime.residual
 
 
@@ -132,7 +159,7 @@ def _norm_count(model: ModelSpec) -> int:
 def _attention(model: ModelSpec, regime: Regime, load: Workload) -> float:
     head = model.config.get("head_dim") or model.hidden_size // model.num_attention_heads
     queries, keys = model.num_attention_heads * head, model.num_key_value_heads * head
-    matrix = regime.attention_matrix * model.num_attention_heads * load.attended
+    matrix = regime.attention_matrix * model.num_attention_heads * load.attended + regime.compute * _mask(model, regime, load)
     if regime.attention_matrix > regime.compute:
         return 4 * 3 * queries + matrix
     return regime.compute * (2 * queries + 2 * keys) + matrix
@@ -150,11 +177,21 @@ def _mlp(model: ModelSpec, linears: list[LinearSpec], regime: Regime) -> float:
     return regime.compute * width
 
 
-def _mask_bytes(model: ModelSpec, regime: Regime, load: Workload) -> int:
-    """The position biases of ALiBi: one (heads, length, length) matrix an example, shared by all blocks."""
-    if not model.config.get("alibi"):
-        return 0
-    return regime.compute * model.num_attention_heads * load.longest * load.tokens
+def _backward_bytes(model: ModelSpec, regime: Regime, load: Workload) -> int:
+    """Gradients that exist beside all that a block keeps while it is gone through backwards: most in its MLP."""
+    return regime.compute * load.tokens * (2 * model.intermediate_size + 3 * model.hidden_size)
+
+
+def _mask(model: ModelSpec, regime: Regime, load: Workload) -> float:
+    """Numbers of the mask that a block keeps, for every token: the position biases of ALiBi, which blocks share, or where padding is."""
+    if model.config.get("alibi"):
+        return model.num_attention_heads * load.longest / (1 if regime.own_masks else model.num_hidden_layers)
+    return load.longest if load.gaps else 0.0
+
+
+def keeps_documents_apart(model: ModelSpec) -> bool:
+    """Whether the worker can pack documents for this model (``core/worker/attention.py`` tries it; this is what it finds)."""
+    return model.task == "causal-lm" and model.model_type not in _UNPACKED and not model.config.get("alibi")
 
 
 def attention_dropout(config: Mapping[str, object]) -> float:

@@ -17,6 +17,7 @@ from ..errors import DoesNotFit, Incompatible
 from ..modelspec import ModelSpec
 from ..options import parse
 from ..training import TrainingOptions, within_context
+from .activations import keeps_documents_apart
 from .memory import Plan, devices_needed, estimate, human_bytes, spread
 from .precision import choose
 from .reading import read_model
@@ -149,7 +150,8 @@ def _case(
 
 def _plan(case: _Case) -> Plan:
     footprint = case.plugin.footprint(case.model, case.options)
-    load = largest_batch(case.training, case.lengths, case.loss_lengths)
+    packed = case.training.packing and case.plugin.packs and keeps_documents_apart(case.model)
+    load = largest_batch(case.training, case.lengths, case.loss_lengths, packed=packed)
     if case.task == "seq-cls":
         load = replace(load, loss_tokens=0)  # a handful of classes instead of a vocabulary
     precision = choose(case.training, case.device)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from ..api import Footprint
+from ..api import Footprint, Place, places
 from ..modelspec import ModelSpec
 from ..training import TrainingOptions
 from .activations import Regime, activation_bytes, attention_dropout
@@ -109,9 +109,10 @@ def estimate(
         trained_base * weight_bytes + frozen * compute + footprint.quantized_parameters * footprint.quantized_bytes_per_parameter
     )
     gradients = trained_base * weight_bytes + footprint.added_parameters * 4
-    regime = _regime(model, footprint, training, precision, master_copy, on_cpu)
-    activations, logits = activation_bytes(model, regime, load)
-    early = gradients if training.gradient_accumulation_steps > 1 else _head_gradient(model, trained_base, weight_bytes)
+    regime = _regime(model, footprint, training, precision, master_copy, attended_plainly=on_cpu and load.packed)
+    activations, logits = activation_bytes(model, regime, load.longer(footprint.virtual_tokens))
+    stays = training.gradient_accumulation_steps > 1 or load.passes > 1
+    early = gradients if stays else model.vocab_size * model.hidden_size * weight_bytes * regime.trains_head
     at_activations = activations + logits + early >= gradients
     parts = {
         "weights": weights,
@@ -131,21 +132,57 @@ def _cpu_overhead(footprint: Footprint, load: Workload) -> int:
 
 
 def _regime(
-    model: ModelSpec, footprint: Footprint, training: TrainingOptions, precision: str, master_copy: MasterCopy, on_cpu: bool
+    model: ModelSpec, footprint: Footprint, training: TrainingOptions, precision: str, master_copy: MasterCopy, *, attended_plainly: bool
 ) -> Regime:
-    trains_base = footprint.trainable_parameters > footprint.added_parameters
     compute = 4 if precision == "fp32" else 2
-    held = 4 if trains_base and master_copy == "none" else compute
-    width = sum(linear.in_features + linear.out_features for linear in model.linears)
+    trained = _trained(model, footprint)
+    places_trained = [place for place in places(model) if place.name in trained]
+    trains_embeddings = any(place.is_embeddings(model) for place in places_trained)
+    trains_head = any(place.part == "output" for place in places_trained)
+    linears = [linear for linear in model.linears if f"{linear.name}.weight" in trained]
+    adapted = footprint.adapted
+    if adapted is None:
+        adapted = frozenset(linear.name for linear in model.linears) if footprint.added_parameters else frozenset()
+    held = 4 if master_copy == "none" else compute
+    copied = sum(linear.in_features * linear.out_features for linear in linears) * (held != compute)
     return Regime(
         compute=compute,
-        residual=held,
-        trains_base=trains_base,
-        adapter_rank=footprint.added_parameters / width if width else 0.0,
-        copies_weights=compute if held != compute else 0,
+        residual=held if trains_embeddings else compute,
+        kept=adapted | {linear.name for linear in linears},
+        trains_norms=any(place.is_gain for place in places_trained),
+        trains_head=trains_head,
+        first_block=_first_block(model, footprint, places_trained, trains_embeddings),
+        adapter=_kept_by_adapter(model, footprint),
+        copies=compute * (copied + footprint.added_parameters * (compute < 4)),
+        head_copy=compute * model.vocab_size * model.hidden_size * (trains_head and held != compute),
+        own_masks=footprint.own_masks,
         checkpointing=training.gradient_checkpointing,
-        attention_matrix=_attention_matrix(model, precision) if on_cpu else 0,
+        attention_matrix=_attention_matrix(model, precision) if attended_plainly or attention_dropout(model.config) else 0,
     )
+
+
+def _trained(model: ModelSpec, footprint: Footprint) -> frozenset[str]:
+    """Names of the base's tensors that train."""
+    if footprint.trained is not None:
+        return footprint.trained
+    everything = footprint.trainable_parameters - footprint.added_parameters > model.head_parameters
+    return frozenset(model.parameter_tensors if everything else model.head)
+
+
+def _first_block(model: ModelSpec, footprint: Footprint, trained: list[Place], trains_embeddings: bool) -> int:
+    """The lowest block that something trains in or below."""
+    if footprint.added_parameters or trains_embeddings:
+        return 0
+    blocks = [model.num_hidden_layers - place.depth for place in trained if place.part == "block"]
+    return min(blocks, default=model.num_hidden_layers)
+
+
+def _kept_by_adapter(model: ModelSpec, footprint: Footprint) -> float:
+    """Numbers that an adapter keeps of every token; by default what LoRA of the same size on all projections keeps."""
+    if footprint.kept_per_token is not None:
+        return footprint.kept_per_token
+    width = sum(linear.in_features + linear.out_features for linear in model.linears)
+    return len(model.linears) * footprint.added_parameters / width if width else 0.0
 
 
 def _attention_matrix(model: ModelSpec, precision: str) -> int:
@@ -153,12 +190,6 @@ def _attention_matrix(model: ModelSpec, precision: str) -> int:
     if attention_dropout(model.config) > 0:
         return 12
     return 2 if precision == "bf16" and not model.config.get("alibi") else 0
-
-
-def _head_gradient(model: ModelSpec, trained_base: int, weight_bytes: int) -> int:
-    """The output head's gradient, which exists while all activations still do."""
-    head = model.vocab_size * model.hidden_size
-    return head * weight_bytes if trained_base >= head else 0
 
 
 def devices_needed(parts: dict[str, int], memory_bytes: int) -> int | None:

@@ -15,15 +15,10 @@ from functools import lru_cache
 import torch
 
 from ..api import Encoded
+from ..planner.workload import padded_groups
 
 IGNORED = -100
 """Label of tokens that carry no loss."""
-
-_WASTE = 0.1
-"""Padding may be this share of a padded row group …"""
-
-_WASTE_TOKENS = 32
-"""… or this many tokens, whichever is more."""
 
 _ROW_MULTIPLE = 64
 """A packed row is filled up to a multiple of this. Kernels are built and kept per shape: with a length of its own in every
@@ -101,7 +96,8 @@ def collate(examples: Sequence[Encoded], *, packed: bool, pad_id: int, device: t
     """Lay out a micro-batch: one packed row, or groups of padded rows of similar length."""
     if packed:
         return [_packed(examples, pad_id, device)]
-    return [_padded(group, pad_id, device) for group in _groups(examples)]
+    groups = padded_groups([len(example.input_ids) for example in examples])
+    return [_padded([examples[number] for number in group], pad_id, device) for group in groups]
 
 
 def in_batches(examples: Sequence[Encoded], size: int, *, packed: bool, pad_id: int, device: torch.device) -> Iterator[Batch]:
@@ -117,21 +113,6 @@ def lengths_of(examples: Sequence[Encoded]) -> Sequence[int]:
     """Tokens of every example; those of a store are not read for it."""
     known = getattr(examples, "lengths", None)
     return [len(example.input_ids) for example in examples] if known is None else known
-
-
-def _groups(examples: Sequence[Encoded]) -> list[list[Encoded]]:
-    """Examples of similar length together, so that padding stays under `_WASTE`."""
-    groups: list[list[Encoded]] = []
-    padding = longest = 0
-    for example in sorted(examples, key=lambda example: len(example.input_ids), reverse=True):
-        length = len(example.input_ids)
-        if groups and padding + longest - length <= max(_WASTE_TOKENS, _WASTE * longest * (len(groups[-1]) + 1)):
-            groups[-1].append(example)
-            padding += longest - length
-        else:
-            groups.append([example])
-            longest, padding = length, 0
-    return groups
 
 
 def _packed(examples: Sequence[Encoded], pad_id: int, device: torch.device) -> Batch:

@@ -66,7 +66,8 @@ class AdaLora(PeftMethod):
         """``init_r · (in + out + 1)`` for every projection: what trains before anything is pruned."""
         chosen = selected(model.linears, options.target_modules)
         count = sum(options.init_r * (linear.in_features + linear.out_features + 1) for linear in chosen)
-        return Footprint(trainable_parameters=count + model.head_parameters, added_parameters=count)
+        names = frozenset(linear.name for linear in chosen)
+        return Footprint(trainable_parameters=count + model.head_parameters, added_parameters=count, adapted=names)
 
     def peft_config(self, model: Any, options: AdaLoraOptions, task: Task) -> PeftConfig:
         """PEFT's ``AdaLoraConfig``; its own penalty is off, as it would be added to losses that transformers computes only."""

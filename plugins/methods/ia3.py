@@ -63,7 +63,7 @@ class Ia3(PeftMethod):
         chosen, feedforward = _chosen([linear.name for linear in model.linears], options)
         linears = {linear.name: linear for linear in model.linears}
         count = sum(linears[name].in_features if name in feedforward else linears[name].out_features for name in chosen)
-        return Footprint(trainable_parameters=count + model.head_parameters, added_parameters=count)
+        return Footprint(count + model.head_parameters, added_parameters=count, adapted=frozenset(), kept_per_token=count)
 
     def peft_config(self, model: Any, options: Ia3Options, task: Task) -> PeftConfig:
         """PEFT's ``IA3Config``."""

@@ -64,7 +64,8 @@ class LoraMethod(PeftMethod):
     def footprint(self, model: ModelSpec, options: LoraBaseOptions) -> Footprint:
         """``r · (in + out)`` for every projection, and ``out`` magnitudes with DoRA."""
         count = adapter_parameters(model.linears, options)
-        return Footprint(trainable_parameters=count + model.head_parameters, added_parameters=count)
+        names = frozenset(linear.name for linear in selected(model.linears, options.target_modules))
+        return Footprint(trainable_parameters=count + model.head_parameters, added_parameters=count, adapted=names)
 
     def parameter_groups(self, model: Any, options: LoraBaseOptions, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """With LoRA+ every group is split: ``B`` learns at ``loraplus_lr_ratio`` times the rate."""

@@ -43,6 +43,10 @@ class PTuning(TunerMethod):
         lstm = sum(2 * 4 * width * (size + width + 2) for size in inputs)
         return tokens + lstm + (2 * width + 1) * 2 * width + (2 * width + 1) * hidden
 
+    def virtual_tokens(self, options: PTuningOptions) -> int:
+        """The prompt's length."""
+        return options.num_virtual_tokens
+
     def parts(self, model: Any, options: PTuningOptions) -> dict[str, Any]:
         """The prompt with its encoder."""
         from ...core.worker.tuners import PromptConfig

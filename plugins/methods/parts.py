@@ -174,6 +174,10 @@ class TunerMethod(PeftMethod):
         """Parameters that train, the task's head left out."""
         raise NotImplementedError
 
+    def virtual_tokens(self, options: Any) -> int:
+        """Tokens that are put in front of every text."""
+        return 0
+
     def parts(self, model: Any, options: Any) -> dict[str, Any]:
         """The parts by their names in `core.worker.tuners.TunerConfig`, for a loaded base."""
         raise NotImplementedError
@@ -181,7 +185,18 @@ class TunerMethod(PeftMethod):
     def footprint(self, model: ModelSpec, options: Any) -> Footprint:
         """What is added, and the task's head."""
         count = self.added(model, options)
-        return Footprint(trainable_parameters=count + model.head_parameters, added_parameters=count)
+        given = [options, *vars(options).values()]
+        updates = [part for part in given if isinstance(part, GatedLowRankOptions)]
+        bottlenecks = [part for part in given if isinstance(part, BottleneckOptions)]
+        updated = [(linear, part.r) for part in updates for linear in updated_linears(model, part)]
+        return Footprint(
+            trainable_parameters=count + model.head_parameters,
+            added_parameters=count,
+            adapted=frozenset(linear.name for linear, _ in updated),
+            virtual_tokens=self.virtual_tokens(options),
+            own_masks=not self.packs,
+            kept_per_token=sum(rank for _, rank in updated) + sum(_kept_by_bottlenecks(model, part) for part in bottlenecks),
+        )
 
     def peft_config(self, model: Any, options: Any, task: Task) -> PeftConfig:
         """One configuration for all parts."""
@@ -189,6 +204,12 @@ class TunerMethod(PeftMethod):
         from ...core.worker.tuners import TunerConfig
 
         return TunerConfig(**task_arguments(model, task), **self.parts(model, options))
+
+
+def _kept_by_bottlenecks(model: ModelSpec, options: BottleneckOptions) -> float:
+    """Numbers kept of every token: both sides of the non-linearity, what the up-projection reads, and often the input."""
+    each = 3 * bottleneck_size(model.hidden_size, options) + model.hidden_size / 2
+    return (2 if options.variant == "houlsby" else 1) * len(blocks_of(model, options)) * each
 
 
 def bad_layers(model: ModelSpec, options: BottleneckOptions) -> str:

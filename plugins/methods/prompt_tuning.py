@@ -42,6 +42,10 @@ class PromptTuning(TunerMethod):
         """``p h``."""
         return options.num_virtual_tokens * model.hidden_size
 
+    def virtual_tokens(self, options: PromptTuningOptions) -> int:
+        """The prompt's length."""
+        return options.num_virtual_tokens
+
     def parts(self, model: Any, options: PromptTuningOptions) -> dict[str, Any]:
         """The prompt."""
         from ...core.worker.loading import load_tokenizer

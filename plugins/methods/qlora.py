@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.api import Footprint, ModelSpec, Task, option
-from .lora import LoraBaseOptions, LoraMethod, adapter_parameters
+from .lora import LoraBaseOptions, LoraMethod, adapter_parameters, selected
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +61,7 @@ class Qlora(LoraMethod):
             quantized_parameters=model.linear_parameters,
             quantized_bytes_per_parameter=0.5,
             constants_bytes_per_parameter=constants,
+            adapted=frozenset(linear.name for linear in selected(model.linears, options.target_modules)),
         )
 
     def load_arguments(self, options: QloraOptions, device: torch.device) -> dict[str, Any]:

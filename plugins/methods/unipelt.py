@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ...core.api import ModelSpec, Task, part
+from ...core.api import Footprint, ModelSpec, Task, part
 from .parts import (
     BottleneckOptions,
     GatedLowRankOptions,
@@ -53,6 +53,12 @@ class UniPelt(TunerMethod):
             + prefix_parameters(model, options.prefix, gated=True)
             + bottleneck_parameters(model, options.adapter, gated=True)
         )
+
+    def footprint(self, model: ModelSpec, options: UniPeltOptions) -> Footprint:
+        """The parts and what the gates keep: inputs and gated outputs of the three, measured as eight vectors a block."""
+        plain = super().footprint(model, options)
+        gates = 8 * model.hidden_size * model.num_hidden_layers
+        return replace(plain, kept_per_token=(plain.kept_per_token or 0.0) + gates)
 
     def parts(self, model: Any, options: UniPeltOptions) -> dict[str, Any]:
         """All three, gated."""
