@@ -11,6 +11,7 @@ from typing import Any
 from ..core.catalog.digest import DELTA_FILE
 from ..core.catalog.entries import AdapterEntry
 from ..core.catalog.manifest import Manifest
+from ..core.catalog.peftfiles import OWN_TYPE
 
 _PIPELINES = {"seq-cls": "text-classification"}
 _LIBRARIES = {"adapter": "peft", "model": "transformers", "delta": "finetui"}
@@ -120,7 +121,8 @@ def _snippet(entry: AdapterEntry, manifest: Manifest, repo: str, base_id: str) -
                  f'tokenizer = AutoTokenizer.from_pretrained("{repo}")']  # fmt: skip
     else:
         named = f", num_labels={len(entry.labels)}, id2label={dict(enumerate(entry.labels))!r}" if entry.labels else ""
-        lines = ["from peft import PeftModel", f"from transformers import AutoModelFor{head}, AutoTokenizer", "",
+        own = ["import finetui.core.worker.tuners  # lets PEFT know this type of adapter"] if entry.peft_type == OWN_TYPE else []
+        lines = [*own, "from peft import PeftModel", f"from transformers import AutoModelFor{head}, AutoTokenizer", "",
                  f'base = AutoModelFor{head}.from_pretrained("{base}"{named})', f'model = PeftModel.from_pretrained(base, "{repo}")',
                  f'tokenizer = AutoTokenizer.from_pretrained("{base}")']  # fmt: skip
     return "\n".join(["```python", *lines, "```"])

@@ -159,7 +159,7 @@ def accept(folder: Path, name: str, hub: str, transfer: Transfer) -> None:
         manifest = Manifest()
     if files.is_delta and not manifest.base.digest:
         raise CorruptFile(f"{transfer.repo} is a delta whose {MANIFEST_FILE} does not say of which base", "ask its author to push it again")
-    manifest.method = manifest.method or files.peft_type.lower()
+    manifest.method = manifest.method or files.kind
     manifest.created = manifest.created or time.time()
     manifest.name, manifest.kind, manifest.base.path = name, "adapter", ""
     manifest.source = Source(hub=hub, repo=transfer.repo, revision=transfer.revision)

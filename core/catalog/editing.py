@@ -81,7 +81,7 @@ def import_adapter(home: Home, folder: Path, name: str, model: ModelEntry | None
 
 
 def _imported_manifest(files: AdapterFiles, found: Manifest | None, name: str, model: ModelEntry | None) -> Manifest:
-    manifest = found or Manifest(method=files.peft_type.lower(), created=time.time())
+    manifest = found or Manifest(method=files.kind, created=time.time())
     manifest.name = name
     if model is not None:
         manifest.base = BaseRef(name=model.name, hub_id=model.hub_id, revision=model.revision, digest=model.digest or "", path=model.path)

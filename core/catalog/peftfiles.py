@@ -16,7 +16,16 @@ from .digest import ADAPTER_FILES, DELTA_FILE, weight_files
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
-_LORA_FACTOR = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<factor>[AB])(?:\.[^.]+)?\.weight$")
+OWN_TYPE = "FINETUI"
+"""PEFT type of the adapters of FineTUI's own tuners (`core.worker.tuners`)."""
+
+OWN_PARTS = ("lora", "prefix", "prompt", "adapter")
+"""What one of those may consist of: keys of its configuration."""
+
+_HUNG = r"(?:\.tuned\.finetui_part\.lora)?"
+"""Between a projection and its factors, where they are a part of such an adapter."""
+
+_LORA_FACTOR = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+?)" + _HUNG + r"\.lora_(?P<factor>[AB])(?:\.[^.]+)?\.weight$")
 _BLOCK = re.compile(r"(?:^|\.)(?P<stack>[^.]+)\.\d+(?:\.|$)")
 
 
@@ -39,6 +48,13 @@ class AdapterFiles:
     def peft_type(self) -> str:
         """``LORA``, ``IA3``, …; empty where there is no PEFT configuration."""
         return str(self.config.get("peft_type") or "")
+
+    @property
+    def kind(self) -> str:
+        """What sort of adapter it is, as a method is called where nothing else says: ``lora``, or its parts, ``prefix+adapter``."""
+        if self.peft_type == OWN_TYPE:
+            return "+".join(part for part in OWN_PARTS if self.config.get(part) is not None)
+        return self.peft_type.lower()
 
     @property
     def rank(self) -> int | None:

@@ -207,7 +207,7 @@ def _apply_adapter_files(facts: AdapterFacts, folder: Path) -> None:
     entry.peft_type, entry.rank = files.peft_type, files.rank
     entry.parameters, entry.size_bytes = files.parameters, files.size_bytes
     entry.artifact = "delta" if files.is_delta else "adapter"
-    entry.method = entry.method or files.peft_type.lower() or "delta"
+    entry.method = entry.method or files.kind or "delta"
     entry.task = entry.task or {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "seq-cls"}.get(str(files.config.get("task_type")), "")
     entry.created = entry.created or max(path.stat().st_mtime for path in folder.iterdir())
     entry.base_revision = entry.base_revision or str(files.config.get("revision") or "")

@@ -23,7 +23,7 @@ from torch import nn
 
 from ..catalog.classes import trained_classes
 from ..catalog.digest import DELTA_FILE
-from ..catalog.peftfiles import CONFIG_FILE, WEIGHTS_FILE
+from ..catalog.peftfiles import CONFIG_FILE, WEIGHTS_FILE, read_adapter
 from ..errors import CorruptFile, Incompatible, NotFound, UnsafeFile
 from ..modelspec import is_pickle
 from .deltas import replacements
@@ -31,6 +31,7 @@ from .heads import head_modules, last_layer
 from .loading import load_base
 from .peft_support import ADAPTER, kind_of, load_adapter
 from .tuners import TunerConfig
+from .tuners.layer import ATTRIBUTE
 
 _MODEL_CONFIG = "config.json"
 
@@ -172,6 +173,7 @@ def load_complete(base: nn.Module, path: Path) -> Any:
         if pickle is not None:
             raise UnsafeFile(f"{pickle} is a pickle, which can run code when it is read", "have the adapter saved as safetensors")
         raise CorruptFile(f"{path}: no {WEIGHTS_FILE} in it", "fetch or save the adapter again")
+    _require_its_modules(base, path)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -182,6 +184,16 @@ def load_complete(base: nn.Module, path: Path) -> Any:
     if missing:
         raise CorruptFile(f"{path / WEIGHTS_FILE}: tensors that {CONFIG_FILE} promises are missing", missing[0][:300])
     return wrapper.eval()
+
+
+def _require_its_modules(base: nn.Module, path: Path) -> None:
+    """Refuse one of our own adapters whose parts hang on modules that this base does not have; PEFT refuses its own kinds."""
+    names = [name.removeprefix("base_model.model.") for name in read_adapter(path).tensors]
+    places = {name.partition(f".{ATTRIBUTE}.")[0] for name in names if f".{ATTRIBUTE}." in name}
+    known = {name for name, _ in base.named_modules()}
+    if places - known:
+        lacking = min(places - known)
+        raise Incompatible(f"{path} does not belong to this base model, which has no {lacking}", "`finetui adapters show` names its base")
 
 
 @contextlib.contextmanager

@@ -143,3 +143,12 @@ def test_a_classifiers_card_says_so_and_names_its_classes(tmp_path: Path) -> Non
     assert 'pipeline_tag: "text-classification"' in card
     assert """AutoModelForSequenceClassification.from_pretrained("org/base", num_labels=2, id2label={0: 'no', 1: 'yes'})""" in card
     assert '"type": "accuracy", "value": 0.9' in card
+
+
+def test_an_adapter_of_our_own_type_says_what_it_needs(entry: AdapterEntry) -> None:
+    entry.peft_type = "FINETUI"
+    manifest = Manifest(method="unipelt", metrics={"eval_loss": 1.0, "gates": {"lora": {"model.layers.0": 0.5}}})
+    card = model_card(entry, manifest, "ada/a", "org/base")
+    snippet = card.split("```python\n")[1].split("```")[0]
+    assert snippet.startswith("import finetui.core.worker.tuners")
+    assert front_matter(card)["model-index"][0]["results"][0]["metrics"] == [{"type": "eval_loss", "value": 1.0}]

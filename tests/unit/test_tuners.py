@@ -10,19 +10,22 @@ import pytest
 import torch
 from finetui.core import registry
 from finetui.core.api import Task
+from finetui.core.catalog.peftfiles import read_adapter, shape_conflicts
 from finetui.core.errors import Incompatible
+from finetui.core.options import parse
+from finetui.core.planner.reading import read_model
 from finetui.core.worker.engine import Engine
 from finetui.core.worker.generate import Sampling, generate
 from finetui.core.worker.loading import load_base
-from finetui.core.worker.merge import check_mergeable
+from finetui.core.worker.merge import require_mergeable
 from peft import PeftModel, PeftType, get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from support.adapters import make_adapter, plain_logits
 from support.models import ARCHITECTURES, tiny_model
 from support.tuned import METHODS, disturb, logits_elsewhere, prepared, task_of, trained
 
 IDS = torch.tensor([[7, 100, 42, 9, 250, 33, 8, 77], [12, 300, 5, 9, 41, 1, 1, 1]])
 MASK = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
-WITH_PREFIX = ("mam", "p_tuning", "p_tuning_v2", "prefix_tuning", "prompt_tuning", "unipelt")
 
 
 def check_one(folder: Path, name: str, task: Task, **options: Any) -> None:
@@ -225,7 +228,7 @@ def test_merging_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base", "qwen2")
     wanted = trained(base, tmp_path / "a", "lora_adapter", "causal-lm", IDS)
     with pytest.raises(Incompatible, match=r"lora \+ adapter adapter cannot be merged.*depends on the input.*LoRA part"):
-        check_mergeable(tmp_path / "a")
+        require_mergeable(tmp_path / "a")
     model: Any = PeftModel.from_pretrained(load_base(base), str(tmp_path / "a")).eval()
     for merge in (model.merge_and_unload, model.merge_adapter):
         with pytest.raises(ValueError, match="depends on the input"):
@@ -235,9 +238,10 @@ def test_merging_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
 
 
 def test_the_type_is_registered_once() -> None:
-    from finetui.core.worker.tuners.peft_type import FINETUI, NAME, _extend
+    from finetui.core.catalog.peftfiles import OWN_TYPE
+    from finetui.core.worker.tuners.peft_type import FINETUI, _extend
 
-    assert _extend(NAME) is FINETUI is PeftType(NAME) is PeftType[NAME]
+    assert _extend(OWN_TYPE) is FINETUI is PeftType(OWN_TYPE) is PeftType[OWN_TYPE]
     assert list(PeftType).count(FINETUI) == 1 and PeftType.LORA.value == "LORA"
 
 
@@ -255,6 +259,32 @@ def test_they_train_on_a_base_in_four_bits(tmp_path: Path, family: str, name: st
     )
 
 
+def test_an_adapter_of_another_base_is_refused_and_leaves_no_trace(tmp_path: Path) -> None:
+    base, other, small = tiny_model(tmp_path / "base", "qwen2"), tiny_model(tmp_path / "other", "gpt2"), tmp_path / "small"
+    for name in ("prefix_tuning", "prompt_tuning"):
+        trained(other, tmp_path / name, name, "causal-lm", IDS)
+    trained(base, small, "adapter", "causal-lm", IDS)
+    tensors = load_file(small / "adapter_model.safetensors")
+    save_file({name: torch.cat([tensor, tensor]) for name, tensor in tensors.items()}, small / "adapter_model.safetensors")
+    engine = Engine(base)
+    with torch.no_grad():
+        plain = engine.model(input_ids=IDS).logits
+        for folder in (tmp_path / "prefix_tuning", tmp_path / "prompt_tuning", small):
+            with pytest.raises(Incompatible, match="does not belong to this base"):
+                engine.add("foreign", folder)
+            assert torch.equal(engine.model(input_ids=IDS).logits, plain)
+    assert not any("tuned" in name for name, _ in engine.base.named_modules())
+
+
+def test_the_catalog_names_parts_and_compares_shapes(tmp_path: Path) -> None:
+    base, other = tiny_model(tmp_path / "base", "qwen2"), tiny_model(tmp_path / "other", "gpt2")
+    trained(base, tmp_path / "a", "unipelt", "causal-lm", IDS)
+    files = read_adapter(tmp_path / "a")
+    assert files.kind == "lora+prefix+adapter"
+    assert shape_conflicts(files, read_model(base)) == []
+    assert "none of the adapter's" in shape_conflicts(files, read_model(other))[0]
+
+
 REFUSALS: list[tuple[str, dict[str, Any], str]] = [
     ("adapter", {"layers": [2]}, "block 2, but the model has 2"),
     ("adapter", {"layers": []}, "layers is empty"),
@@ -265,8 +295,5 @@ REFUSALS: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("name", "options", "reason"), REFUSALS)
 def test_what_the_model_does_not_have_is_refused(tmp_path: Path, name: str, options: dict[str, Any], reason: str) -> None:
-    from finetui.core.options import parse
-    from finetui.core.planner.reading import read_model
-
     method = registry.load("methods", name)
     assert reason in method.refusal(read_model(tiny_model(tmp_path / "base", "qwen2")), "causal-lm", parse(method.options, options))

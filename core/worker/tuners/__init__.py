@@ -12,9 +12,9 @@ from peft.utils import register_peft_method
 from .config import BottleneckConfig, LowRankConfig, PrefixConfig, PromptConfig, TunerConfig
 from .gates import gate_means, gate_values
 from .model import TunerModel
-from .peft_type import FINETUI, NAME
+from .peft_type import FINETUI
 
 if FINETUI not in PEFT_TYPE_TO_CONFIG_MAPPING:
-    register_peft_method(name=NAME.lower(), config_cls=TunerConfig, model_cls=TunerModel, prefix=TunerModel.prefix)
+    register_peft_method(name=FINETUI.value.lower(), config_cls=TunerConfig, model_cls=TunerModel, prefix=TunerModel.prefix)
 
 __all__ = ["BottleneckConfig", "LowRankConfig", "PrefixConfig", "PromptConfig", "TunerConfig", "TunerModel", "gate_means", "gate_values"]

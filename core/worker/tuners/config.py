@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from peft import PeftConfig
 
+from ...catalog.peftfiles import OWN_PARTS
 from .peft_type import FINETUI
 
 Part = TypeVar("Part")
@@ -113,7 +114,7 @@ class TunerConfig(PeftConfig):
     @property
     def part_names(self) -> list[str]:
         """The kinds of parts it has."""
-        return [name for name in ("lora", "prefix", "prompt", "adapter") if getattr(self, name) is not None]
+        return [name for name in OWN_PARTS if getattr(self, name) is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """As it is saved: networks that only help training are left out, as `TunerModel` leaves them out of the weights."""

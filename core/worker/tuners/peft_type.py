@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from peft import PeftType
 
-NAME = "FINETUI"
+from ...catalog.peftfiles import OWN_TYPE
 
 
 def _extend(name: str) -> PeftType:
@@ -20,4 +20,4 @@ def _extend(name: str) -> PeftType:
     return member
 
 
-FINETUI = _extend(NAME)
+FINETUI = _extend(OWN_TYPE)
