@@ -13,7 +13,7 @@ from finetui.core.options import parse
 from finetui.core.planner.reading import read_model
 from finetui.core.planner.tasks import for_task
 from finetui.core.worker.loading import load_base
-from finetui.core.worker.merge import check_mergeable
+from finetui.core.worker.merge import require_mergeable
 from finetui.core.worker.slots import load_slot
 from finetui.core.worker.train import main
 from safetensors.torch import load_file
@@ -105,7 +105,7 @@ def check(folder: Path, data: Path, kind: str, task: str, tmp_path: Path) -> Non
     adapter = saved(plugin, model, tmp_path / "adapter")
     require_swaps(folder, task, adapter, expected)
     if plugin.merges and not (kind == "beft" and any(f"{linear.name}.bias" not in spec.tensors for linear in spec.linears)):
-        check_mergeable(adapter)
+        require_mergeable(adapter)
         # FourierFT's default start changes the weights by many times their size, so that the sums lose digits.
         require_merges(folder, task, adapter, expected, 1e-4 if kind == "fourierft" else 1e-5)
 
