@@ -39,3 +39,22 @@ def test_loading_plugins_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_family_makes_plugins_that_nobody_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    points = {"toys:*": EntryPoint("toys:*", "support.toyfamily:Toys", registry.GROUPS["methods"])}
+    monkeypatch.setattr(registry, "_points", lambda _: points)
+    registry.load.cache_clear()
+    try:
+        assert registry.names("methods") == [] and registry.load_all("methods") == {}
+        assert registry.members("methods") == ["toys:blue", "toys:red"]
+        assert registry.knows("methods", "toys:red") and not registry.knows("methods", "toys:green")
+        assert registry.load("methods", "toys:red").name == "toys:red"
+        with pytest.raises(NotFound, match="no toy is green"):
+            registry.load("methods", "toys:green")
+        with pytest.raises(registry.BrokenPlugin, match="is not a Method"):
+            registry.load("methods", "toys:odd")
+    finally:
+        registry.load.cache_clear()
