@@ -176,7 +176,7 @@ def _outcome(job: Job, function: Callable[[Job], dict[str, Any]]) -> Result:
         if known is not problem:
             with contextlib.suppress(OSError):
                 traceback.print_exc()
-        state, code, error = "failed", known.exit_code, known.to_dict()
+        state, code, error, result = "failed", known.exit_code, known.to_dict(), {}  # what it returned may be what cannot be written
     return Result(
         state=state, attempt=job.attempt, finished=time.time(), exit_code=code, result=result, error=error, reason=reason
     )  # fmt: skip

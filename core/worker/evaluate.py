@@ -246,7 +246,7 @@ def _class_figures(
     Raises:
         DataError: a row has a label that it does not know (file and line are named).
     """
-    figures: Figures = {"loss": None, "perplexity": None, "accuracy": None, "f1": None, "tokens": sum(lengths_of(encoded))}
+    figures: Figures = {"loss": None, "perplexity": None, "accuracy": None, "f1": None, "tokens": int(sum(lengths_of(encoded)))}
     labels = engine.labels
     if not labels:
         return figures

@@ -261,3 +261,15 @@ def test_figures_do_not_depend_on_the_batch_size(tmp_path: Path, data: Path) -> 
     for other in found[1:]:
         assert (other.accuracy, other.f1, other.tokens, other.rows) == (found[0].accuracy, found[0].f1, found[0].tokens, 24)
         assert other.loss == pytest.approx(found[0].loss, rel=1e-5)
+
+
+def test_the_base_alone_has_a_row_without_figures_and_is_timed(tmp_path: Path, data: Path) -> None:
+    """As ``eval`` writes it: a base without a trained classifier is no failure."""
+    from finetui.core.runs.spec import EvaluateRequest
+    from support.workerjobs import succeed
+
+    base = tiny_model(tmp_path / "base", "bert")
+    asked = EvaluateRequest(model="base", model_path=str(base), data=[str(data)], task="seq-cls", speed_tokens=2, gpus="none")
+    [row] = succeed("evaluate", asked)["rows"]
+    assert (row["loss"], row["accuracy"], row["f1"]) == (None, None, None)
+    assert row["tokens"] > 0 and row["rows_per_second"] > 0 and row["speed_vs_base"] == pytest.approx(1.0)

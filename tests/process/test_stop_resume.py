@@ -168,3 +168,9 @@ def test_following_notices_the_death_of_the_supervisor(toys: Toys) -> None:
     updates = list(follow(run))
     assert updates[-1].state.state == "succeeded"
     assert [line["step"] for update in updates for line in update.metrics] == list(range(1, 61))
+
+
+def test_a_result_that_cannot_be_written_is_a_failure_with_its_reason(toys: Toys) -> None:
+    run = toys.start(do="unwritable")
+    state = wait_for_end(run)
+    assert state.state == "failed" and "unsupported" in state.error["message"]  # type: ignore[index]

@@ -2,7 +2,8 @@
 
 ``{"delay", "steps", "pause", "filler"}``: so many seconds before the first event, so many metric lines, so far apart, so many
 bytes longer. ``"do"`` adds a behaviour: ``hang`` (ignores every request), ``sleep``, ``raise``, ``bug``, ``memory``, ``eat``
-(more memory than the control group ``"group"`` has), ``exit``, ``signal`` (kills itself by ``"number"``), ``children`` (starts a
+(more memory than the control group ``"group"`` has), ``unwritable``
+(its result cannot be written), ``exit``, ``signal`` (kills itself by ``"number"``), ``children`` (starts a
 process that outlives it).
 """
 
@@ -40,6 +41,8 @@ def main(job: Job) -> dict[str, Any]:
         if job.stop_requested():
             raise Stopped({"steps": step})
         time.sleep(float(request.get("pause", 0)))
+    if request.get("do") == "unwritable":
+        return {"steps": object()}
     return {"steps": total, "loss": 1.0 / total, "adapter": request.get("output"), "pid": os.getpid()}
 
 
