@@ -125,15 +125,20 @@ def _blocks(model: ModelSpec, regime: Regime, load: Workload) -> list[int]:
 def _block_bytes(model: ModelSpec, regime: Regime, load: Workload, linears: list[LinearSpec]) -> int:
     """Bytes that one block keeps."""
     kept = [linear for linear in linears if linear.name in regime.kept]
-    per_token = _linear_inputs(kept, regime) + _norms(model, regime) + _attention(model, regime, load) + _mlp(model, linears, regime)
+    per_token = (
+        _linear_inputs(kept, regime, shared=model.model_type not in _RMS_NORM)
+        + _norms(model, regime)
+        + _attention(model, regime, load)
+        + _mlp(model, linears, regime)
+    )
     if _dropout(model.config):
         per_token += 2 * regime.compute * model.hidden_size
     return round(per_token * load.tokens)
 
 
-def _linear_inputs(linears: list[LinearSpec], regime: Regime) -> float:
-    """Inputs of the projections. In float32 those that read the same input share it; under autocast each casts its own."""
-    if regime.compute < 4:
+def _linear_inputs(linears: list[LinearSpec], regime: Regime, *, shared: bool) -> float:
+    """Inputs of the projections. Those that read the same input share it; under autocast each casts its own of float32 states."""
+    if regime.compute < 4 and not (shared and regime.residual == regime.compute):
         return regime.compute * sum(linear.in_features for linear in linears)
     seen: dict[tuple[str, int, bool], int] = {}
     for linear in linears:
