@@ -8,6 +8,7 @@ import click
 
 from ..core import registry
 from ..core.api import Method
+from ..core.matrix import rows_of
 from ..core.options import describe, json_schema
 from .command import App, group, subcommand
 from .output import details, table, write_json
@@ -53,10 +54,15 @@ def show(app: App, name: str, schema: bool) -> None:
         return write_json(json_schema(method.options))
     options = describe(method.options)
     if app.json:
-        return write_json({**_summary(method), "options": [option_row(row) for row in options]})
+        return write_json({**_summary(method), "options": [option_row(row) for row in options], "matrix": rows_of(name)})
     details(_summary(method))
     print()
     table([option_row(row) for row in options], OPTION_COLUMNS, empty="this method has no options")
+    found = rows_of(name)
+    if found:
+        print()
+        tasks = [key for key in found[0] if key not in ("architecture", "models")]
+        table(found, [("models", "architecture"), *((task, task) for task in tasks)], empty="")
 
 
 OPTION_COLUMNS = [("name", "option"), ("type", "type"), ("default", "default"), ("help", "meaning")]

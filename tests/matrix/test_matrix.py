@@ -1,0 +1,65 @@
+"""Every method on every architecture for every task: works, or is refused with its reason; `core/matrix.json` says the same."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from finetui.core import registry
+from finetui.core.api import Task
+from finetui.core.matrix import WORKS, read_matrix
+from support.matrix import TASKS, refusal, run_cell
+from support.models import ARCHITECTURES, tiny_model
+from support.reloader import Reloader
+
+METHODS = [name for name in registry.names("methods") if not name.startswith("example")]
+
+SLICE = (("lora", "qwen2", "causal-lm"), ("adapter", "falcon", "causal-lm"), ("prefix_tuning", "bert", "seq-cls"), ("bitfit", "bert", "seq-cls"))
+"""Cells that the short test run tries as well."""
+
+
+@pytest.fixture(scope="session")
+def reloader() -> Iterator[Reloader]:
+    process = Reloader()
+    yield process
+    process.close()
+
+
+def try_cell(method: str, architecture: str, task: Task, tmp_path: Path, reloader: Reloader) -> None:
+    found = run_cell(method, architecture, task, tmp_path, reloader)
+    folder = os.environ.get("FINETUI_MATRIX_OUT")
+    if folder:
+        name = f"{method}.{architecture}.{task}.json".replace(":", "-")
+        (Path(folder) / name).write_text(json.dumps([method, architecture, task, found]))
+    else:
+        assert found == read_matrix().methods[method][architecture][task]
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_cell(method: str, architecture: str, task: Task, tmp_path: Path, reloader: Reloader) -> None:
+    try_cell(method, architecture, task, tmp_path, reloader)
+
+
+@pytest.mark.parametrize("method,architecture,task", SLICE)
+def test_a_slice(method: str, architecture: str, task: Task, tmp_path: Path, reloader: Reloader) -> None:
+    try_cell(method, architecture, task, tmp_path, reloader)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_refusals_are_those_of_the_matrix(architecture: str, tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "base", architecture)
+    for method in METHODS:
+        for task in TASKS:
+            assert (refusal(method, folder, task) or WORKS) == read_matrix().methods[method][architecture][task]
+
+
+def test_nothing_is_untested() -> None:
+    found = read_matrix()
+    assert set(found.methods) == set(METHODS)
+    assert all(set(cells) == set(ARCHITECTURES) and set(cells[name]) == set(TASKS) for cells in found.methods.values() for name in cells)
