@@ -44,7 +44,11 @@ check: $(VENV)/.dev
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev
+$(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.dev
+	$(PIP) install --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.bench
 	$(BIN)/python bench/swap.py
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/training.py

@@ -17,7 +17,12 @@ from support.reloader import Reloader
 
 METHODS = [name for name in registry.names("methods") if not name.startswith("example")]
 
-SLICE = (("lora", "qwen2", "causal-lm"), ("adapter", "falcon", "causal-lm"), ("prefix_tuning", "bert", "seq-cls"), ("bitfit", "bert", "seq-cls"))
+SLICE = (
+    ("lora", "qwen2", "causal-lm"),
+    ("adapter", "falcon", "causal-lm"),
+    ("prefix_tuning", "bert", "seq-cls"),
+    ("bitfit", "bert", "seq-cls"),
+)
 """Cells that the short test run tries as well."""
 
 
