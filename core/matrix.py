@@ -36,7 +36,7 @@ def read_matrix() -> Matrix:
 
 
 def rows_of(method: str) -> list[dict[str, Any]]:
-    """The table of one method, a row an architecture: ``{architecture, models, <task>: works or the reason}``; empty where none is known."""
+    """The table of one method, a row an architecture: ``{architecture, models, <task>: works or why not}``; empty where none is known."""
     matrix = read_matrix()
     found = matrix.methods.get(method, {})
     return [{"architecture": name, "models": matrix.architectures[name], **tasks} for name, tasks in found.items()]
