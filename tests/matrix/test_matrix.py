@@ -15,7 +15,11 @@ from support.matrix import TASKS, refusal, run_cell
 from support.models import ARCHITECTURES, tiny_model
 from support.reloader import Reloader
 
-METHODS = [name for name in registry.names("methods") if not name.startswith("example")]
+OUT = os.environ.get("FINETUI_MATRIX_OUT")
+"""Where ``scripts/matrix.py`` wants what was found; else it is compared with what the file says."""
+
+OWN = registry.names("methods")
+METHODS = [*OWN, *(registry.members("methods") if OUT else (name for name in read_matrix().methods if ":" in name))]
 
 SLICE = (
     ("lora", "qwen2", "causal-lm"),
@@ -35,10 +39,9 @@ def reloader() -> Iterator[Reloader]:
 
 def try_cell(method: str, architecture: str, task: Task, tmp_path: Path, reloader: Reloader) -> None:
     found = run_cell(method, architecture, task, tmp_path, reloader)
-    folder = os.environ.get("FINETUI_MATRIX_OUT")
-    if folder:
+    if OUT:
         name = f"{method}.{architecture}.{task}.json".replace(":", "-")
-        (Path(folder) / name).write_text(json.dumps([method, architecture, task, found]))
+        (Path(OUT) / name).write_text(json.dumps([method, architecture, task, found]))
     else:
         assert found == read_matrix().methods[method][architecture][task]
 
@@ -59,9 +62,14 @@ def test_a_slice(method: str, architecture: str, task: Task, tmp_path: Path, rel
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_refusals_are_those_of_the_matrix(architecture: str, tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "base", architecture)
-    for method in METHODS:
+    for method in OWN:
         for task in TASKS:
             assert (refusal(method, folder, task) or WORKS) == read_matrix().methods[method][architecture][task]
+
+
+@pytest.mark.matrix
+def test_every_tuner_of_peft_is_in_it() -> None:
+    assert {name for name in read_matrix().methods if ":" in name} == set(registry.members("methods"))
 
 
 def test_nothing_is_untested() -> None:

@@ -59,7 +59,7 @@ def _on_quantised_base(request: dict[str, Any]) -> Any:
     method = registry.load("methods", request["quantised"])
     options = parse(method.options, request.get("options", {}), owner="the test")
     arguments = {**method.load_arguments(options, torch.device("cpu")), **request.get("load_arguments", {})}
-    base = load_base(Path(request["model"]), dtype=torch.float32, load_arguments=arguments, task=request.get("task", "causal-lm"))
+    base = load_base(Path(request["model"]), dtype=torch.float32, load_arguments=arguments, task=request["task"], labels=request["labels"])
     compute_in(base, torch.float32)
     return logits_of(load_complete(base, Path(request["adapter"])))
 
