@@ -22,6 +22,9 @@ OWN = registry.names("methods")
 METHODS = [*OWN, *(registry.members("methods") if OUT else (name for name in read_matrix().methods if ":" in name))]
 
 SLICE = (
+    ("lora", "qwen2", "causal-lm"), ("adapter", "falcon", "causal-lm"), ("qlora", "bert", "seq-cls"), ("prefix_tuning", "bert", "seq-cls"),
+    ("bitfit", "bert", "seq-cls"),
+)  # fmt: skip
     ("lora", "qwen2", "causal-lm"),
     ("adapter", "falcon", "causal-lm"),
     ("prefix_tuning", "bert", "seq-cls"),
