@@ -25,11 +25,6 @@ SLICE = (
     ("lora", "qwen2", "causal-lm"), ("adapter", "falcon", "causal-lm"), ("qlora", "bert", "seq-cls"), ("prefix_tuning", "bert", "seq-cls"),
     ("bitfit", "bert", "seq-cls"),
 )  # fmt: skip
-    ("lora", "qwen2", "causal-lm"),
-    ("adapter", "falcon", "causal-lm"),
-    ("prefix_tuning", "bert", "seq-cls"),
-    ("bitfit", "bert", "seq-cls"),
-)
 """Cells that the short test run tries as well."""
 
 
