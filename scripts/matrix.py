@@ -42,7 +42,7 @@ def gather(folder: Path, methods: dict[str, Any]) -> dict[str, Any]:
         methods.setdefault(method, {}).setdefault(architecture, {})[task] = found
     return {
         method: {name: dict(sorted(methods[method][name].items())) for name in ARCHITECTURES if name in methods[method]}
-        for method in sorted(methods)
+        for method in sorted(methods, key=lambda name: (":" in name, name))  # families last
     }
 
 

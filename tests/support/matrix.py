@@ -23,8 +23,14 @@ CLASSES = ("red", "green", "blue")
 THOROUGH = ("qwen2", "falcon", "bert")
 """Architectures on which merging and resuming are tried as well."""
 
-OPTIONS: dict[str, dict[str, Any]] = {}
-"""Method options that suit models of two blocks, where the defaults do not."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "peft:c3a": {"block_size": 16},
+    "peft:road": {"group_size": 16},
+    "peft:shira": {"r": 4},
+    "peft:vblora": {"vector_length": 16},
+    "peft:waveft": {"n_frequency": 64},
+}
+"""Method options for models as small as these, whose projections are narrower than the defaults expect."""
 
 STEPS = 6
 
