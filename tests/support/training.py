@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from finetui.core.paths import find_home
 from finetui.core.runs.job import Job, Stopped
@@ -61,7 +62,7 @@ def run_here(kind: RunKind, request: Any) -> dict[str, Any]:
     job = Job(RunStore(find_home().create()).create(kind, "test", request).dir)
     result = importlib.import_module(JOB_MODULES[kind]).main(job)
     job.close()
-    return result
+    return json.loads(msgspec.json.encode(result))  # as `run_job` writes it down
 
 
 def lines(job: Job, file: str) -> list[dict[str, Any]]:
