@@ -24,6 +24,7 @@ def _summary(method: Method) -> dict[str, Any]:
         "name": method.name,
         "title": method.title,
         "summary": method.summary,
+        "good_for": method.good_for,
         "reference": method.reference,
         "tasks": list(method.tasks),
         "artifact": method.artifact,
@@ -40,7 +41,14 @@ def list_methods(app: App) -> None:
     rows += [_summary(registry.load("methods", name)) for name in registry.members("methods")]
     if app.json:
         return write_json(rows)
-    columns = [("name", "name"), ("summary", "what it does"), ("tasks", "tasks"), ("merges", "merges"), ("swaps", "swaps")]
+    columns = [
+        ("name", "name"),
+        ("summary", "what it does"),
+        ("good_for", "good choice"),
+        ("tasks", "tasks"),
+        ("merges", "merges"),
+        ("swaps", "swaps"),
+    ]
     table(rows, columns, empty="no methods are installed: finetui plugins list")
 
 

@@ -15,7 +15,8 @@ from ..core.data.shaping import stream
 from ..core.devices import select
 from ..core.errors import UsageError
 from ..core.options import parse, respelt, to_dict
-from ..core.planner.advice import make_plan, rank_methods
+from ..core.planner.advice import make_plan
+from ..core.planner.ranking import Ranked, rank_methods
 from ..core.planner.reading import read_model
 from ..core.planner.tasks import choose_task
 from ..core.runs.requests import existing_files, split_settings
@@ -95,9 +96,17 @@ def _of_data(app: App, model: str, data: tuple[str, ...], task: Task, wanted: di
     return {"lengths": found["lengths"], "loss_lengths": found["loss_lengths"], **classes}
 
 
-def _show_ranking(app: App, plans: list[Any]) -> None:
-    rows = [msgspec.to_builtins(found) for found in plans]
+def _show_ranking(app: App, plans: list[Ranked]) -> None:
     if app.json:
-        return write_json(rows)
-    shown = [{**row, "total": size(row["total_bytes"]), "why": (row["advice"] or [""])[0]} for row in rows]
-    table(shown, [("method", "method"), ("total", "peak>"), ("fits", "fits"), ("why", "why")], empty="no method accepts this model")
+        return write_json(msgspec.to_builtins(plans))
+    shown = [
+        {
+            "method": row.method, "peak": size(row.total_bytes), "fits": row.fits, "speed": f"{row.relative_speed:.1f}x",
+            "trains": f"{row.trainable_parameters:,}", "why": " ".join([*(f"{sentence}." for sentence in row.advice), row.good_for]),
+        }
+        for row in plans
+    ]  # fmt: skip
+    columns = [("method", "method"), ("peak", "peak>"), ("fits", "fits"), ("trains", "trains>"), ("speed", "speed>")]
+    table(shown, [*columns, ("why", "why")], empty="no method accepts this model")
+    if plans:
+        click.echo("speed: expected, over that of full fine-tuning", err=True)

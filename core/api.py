@@ -68,6 +68,7 @@ class Footprint:
         kept_per_token: numbers that the adapter itself keeps of every token, over all blocks; none: LoRA's, from its mean rank.
         virtual_tokens: put in front of every example.
         own_masks: whether the adapter makes attention's mask anew in every block, as prefixes do.
+        share_of_run: mean share of a run during which what trains does train; below 1 where weights join later.
     """
 
     trainable_parameters: int
@@ -80,6 +81,7 @@ class Footprint:
     kept_per_token: float | None = None
     virtual_tokens: int = 0
     own_masks: bool = False
+    share_of_run: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,10 @@ class Method(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     summary: ClassVar[str]
+    good_for: ClassVar[str] = ""
+    """When it is a good choice, in one sentence that starts with when; shown wherever methods are chosen or advised."""
+    suits_most: ClassVar[bool] = False
+    """Whether it suits most tasks, so that it is advised where another method does not fit."""
     reference: ClassVar[str] = ""
     """Paper or document it follows."""
     options: ClassVar[type] = NoOptions

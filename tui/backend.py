@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..core.data.checking import DataReport
     from ..core.doctor import Check
     from ..core.planner.memory import Plan
+    from ..core.planner.ranking import Ranked
     from .newrun import Answers
 
 
@@ -102,30 +103,58 @@ def task_of(home: Home, answers: Answers) -> Task:
 
 
 def method_choices(home: Home, answers: Answers, training: Mapping[str, Any], rows: Sequence[Example] = ()) -> list[tuple[str, str, str]]:
-    """Every installed method with its title; with a model also its memory, or why it cannot train it. Those that fit come first."""
+    """Every installed method: (name, note, reason). With a model the note has its memory and speed, and the reason, after when
+    it is a good choice, what would make it fit, or why it cannot train the model. Those that fit come first."""
     from ..core import registry
-    from ..core.errors import FineTUIError
-    from .format import human_bytes
 
+    ranked = {row.method: row for row in _ranking(home, answers, training, rows)} if answers.model else {}
     entries: list[tuple[int, str, str, str]] = []
     for name in registry.names("methods"):
         plugin, problem = method(name)
         if plugin is None:
-            entries.append((3, name, name, problem))
-            continue
-        note, rank = plugin.title, 0
-        if answers.model:
-            try:
-                plan, _ = price(home, answers, name, {}, training, rows)
-                rank = 0 if plan.fits else 1
-                note += f", {human_bytes(plan.total_bytes)}, {'fits' if plan.fits else 'does not fit'}"
-            except FineTUIError as refusal:
-                rank, note = 2, refusal.message
-        entries.append((rank, name, name, f"{note}. {plugin.summary}" if rank < 2 else note))
+            entries.append((4, name, problem, ""))
+        elif name in ranked:
+            row = ranked[name]
+            reason = " ".join([plugin.good_for or plugin.summary, *(f"It does not fit; {sentence}." for sentence in row.advice)])
+            entries.append((0 if row.fits else 1 if row.settings else 2, name, f"{plugin.title}, {_cost(row)}", reason))
+        elif answers.model:
+            entries.append((3, name, _refusal(home, answers, name, training), plugin.good_for))
+        else:
+            entries.append((0, name, plugin.title, plugin.good_for or plugin.summary))
     for name in registry.members("methods"):  # many, and their memory is known only to a worker: priced when chosen
         plugin, problem = method(name)
-        entries.append((4, name, name, plugin.summary if plugin else problem))
-    return [(name, label, note) for _, name, label, note in sorted(entries)]
+        entries.append((5, name, plugin.summary if plugin else problem, plugin.good_for if plugin else ""))
+    return [entry[1:] for entry in sorted(entries)]
+
+
+def _cost(row: Ranked) -> str:
+    from .format import human_bytes
+
+    return f"{human_bytes(row.total_bytes)}, {'fits' if row.fits else 'does not fit'}, {row.relative_speed:.1f}x the speed of full"
+
+
+def _ranking(home: Home, answers: Answers, training: Mapping[str, Any], rows: Sequence[Example]) -> list[Ranked]:
+    from ..core.catalog.catalog import Catalog
+    from ..core.devices import select
+    from ..core.runs.requests import rank_on
+
+    entry, task = Catalog(home).model(answers.model), task_of(home, answers)
+    return rank_on(select(answers.gpus)[0], entry, training, task=task, num_labels=_classes(task, rows), rows=rows)
+
+
+def _refusal(home: Home, answers: Answers, name: str, training: Mapping[str, Any]) -> str:
+    """Why a method cannot train the model."""
+    from ..core.errors import FineTUIError
+
+    try:
+        price(home, answers, name, {}, training)
+    except FineTUIError as problem:
+        return problem.message
+    return ""
+
+
+def _classes(task: str, rows: Sequence[Example]) -> int:
+    return len({row.label for row in rows}) if task == "seq-cls" and rows else 2
 
 
 def price(
@@ -146,7 +175,7 @@ def price(
     from ..core.runs.requests import plan_on
 
     entry, task = Catalog(home).model(answers.model), task_of(home, answers)
-    classes = len({row.label for row in rows}) if task == "seq-cls" and rows else 2
+    classes = _classes(task, rows)
     first: tuple[Plan, str] | None = None
     for device in select(answers.gpus):
         plan = plan_on(device, entry, method_name, method_options, training, task=task, num_labels=classes, rows=rows)

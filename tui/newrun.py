@@ -118,7 +118,7 @@ def answer_fields(answers: Answers, plugin: Any, objectives: Sequence[str]) -> l
         Field("data", "data", "pick", data, help="What it learns from: JSON, JSONL, CSV, Parquet or text."),
         Field(
             "method", "method", "pick", answers.method,
-            help=getattr(plugin, "summary", "How it learns."), note=getattr(plugin, "title", ""),
+            help=f"{plugin.summary} {plugin.good_for}".strip() if plugin else "How it learns.", note=getattr(plugin, "title", ""),
         ),
         Field(
             "task", "task", "choice", answers.task or None, choices=get_args(Task), optional=True,

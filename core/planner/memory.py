@@ -135,7 +135,7 @@ def _regime(
     model: ModelSpec, footprint: Footprint, training: TrainingOptions, precision: str, master_copy: MasterCopy, *, attended_plainly: bool
 ) -> Regime:
     compute = 4 if precision == "fp32" else 2
-    trained = _trained(model, footprint)
+    trained = trained_tensors(model, footprint)
     places_trained = [place for place in places(model) if place.name in trained]
     trains_embeddings = any(place.is_embeddings(model) for place in places_trained)
     trains_head = any(place.part == "output" for place in places_trained)
@@ -161,12 +161,19 @@ def _regime(
     )
 
 
-def _trained(model: ModelSpec, footprint: Footprint) -> frozenset[str]:
+def trained_tensors(model: ModelSpec, footprint: Footprint) -> frozenset[str]:
     """Names of the base's tensors that train."""
     if footprint.trained is not None:
         return footprint.trained
     everything = footprint.trainable_parameters - footprint.added_parameters > model.head_parameters
     return frozenset(model.parameter_tensors if everything else model.head)
+
+
+def lowest_block(model: ModelSpec, footprint: Footprint) -> int:
+    """Index of the lowest block that the backward pass reaches; the number of blocks where it reaches none."""
+    trained = trained_tensors(model, footprint)
+    places_trained = [place for place in places(model) if place.name in trained]
+    return _first_block(model, footprint, places_trained, any(place.is_embeddings(model) for place in places_trained))
 
 
 def _first_block(model: ModelSpec, footprint: Footprint, trained: list[Place], trains_embeddings: bool) -> int:

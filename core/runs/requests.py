@@ -27,6 +27,7 @@ from ..options import describe, flattened, parse, respelt, to_dict
 from ..paths import Home
 from ..planner.advice import make_plan, require_fit
 from ..planner.memory import Plan
+from ..planner.ranking import Ranked, rank_methods
 from ..planner.reading import read_model
 from ..planner.tasks import choose_task, for_task
 from ..planner.workload import guess_lengths
@@ -226,6 +227,24 @@ def plan_on(
     lengths, loss_lengths = guess_lengths(rows, loss_on=options.loss_on)
     return make_plan(
         Path(model.path), method, method_options, training_options, task=task, num_labels=num_labels, device=device,
+        lengths=lengths or None, loss_lengths=loss_lengths or None,
+    )  # fmt: skip
+
+
+def rank_on(
+    device: Device,
+    model: ModelEntry,
+    training_options: Mapping[str, Any],
+    *,
+    task: Task = "causal-lm",
+    num_labels: int = 2,
+    rows: Sequence[Example] = (),
+) -> list[Ranked]:
+    """Every method on one device, as `plan_on` would plan it with its default options."""
+    options: TrainingOptions = parse(TrainingOptions, training_options, owner="training")
+    lengths, loss_lengths = guess_lengths(rows, loss_on=options.loss_on)
+    return rank_methods(
+        Path(model.path), training_options, task=task, num_labels=num_labels, device=device,
         lengths=lengths or None, loss_lengths=loss_lengths or None,
     )  # fmt: skip
 

@@ -51,6 +51,7 @@ class AdaLora(PeftMethod):
     name = "adalora"
     title = "AdaLoRA"
     summary = "LoRA that prunes its ranks while training, down to a budget, where they matter least."
+    good_for = "When the number of trained parameters is tight and it is unknown which layers need them: ranks go where they matter."
     reference = "https://arxiv.org/abs/2303.10512"
     options = AdaLoraOptions
     learning_rate = 1e-3

@@ -22,6 +22,7 @@ class Adapter(TunerMethod):
     name = "adapter"
     title = "Bottleneck adapters"
     summary = "Trains small bottleneck layers inside the frozen base."
+    good_for = "When capacity counts more than merging: layers of their own inside the base, for harder tasks than LoRA's rank allows."
     reference = "https://arxiv.org/abs/1902.00751"
     options = AdapterOptions
     learning_rate = 1e-3

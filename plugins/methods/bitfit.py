@@ -31,6 +31,7 @@ class Bitfit(DeltaMethod):
     name = "bitfit"
     title = "BitFit"
     summary = "Trains bias terms only (or norms): the fewest parameters of the base's own."
+    good_for = "When the base has biases and there is little data: a tiny change of its own weights that hardly overfits."
     reference = "https://arxiv.org/abs/2106.10199"
     options = BitfitOptions
     learning_rate = 1e-3

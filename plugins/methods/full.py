@@ -14,6 +14,7 @@ class Full(Method):
     name = "full"
     title = "Full fine-tuning"
     summary = "Trains every parameter; the result is a whole model."
+    good_for = "When there is data and memory for it and one model is to serve one purpose: nothing adapts more deeply, nothing costs more."
     artifact = "model"
     merges = False
     learning_rate = 5e-5

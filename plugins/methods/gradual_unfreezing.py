@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...core.api import Course, DeltaMethod, ModelSpec, Place, Task, UsageError, WorkFailed, option
+from ...core.api import Course, DeltaMethod, Footprint, ModelSpec, Place, Task, UsageError, WorkFailed, option, places
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +63,7 @@ class GradualUnfreezing(DeltaMethod):
     name = "gradual_unfreezing"
     title = "Gradual unfreezing"
     summary = "Unfreezes blocks from the top down while training: the general layers below change last."
+    good_for = "When there is little data and full fine-tuning forgets: what the base knows in general changes last."
     reference = "https://arxiv.org/abs/1801.06146"
     options = GradualUnfreezingOptions
 
@@ -75,6 +76,16 @@ class GradualUnfreezing(DeltaMethod):
     def trains(self, place: Place, options: GradualUnfreezingOptions) -> bool:
         """Everything, in the end."""
         return True
+
+    def footprint(self, model: ModelSpec, options: GradualUnfreezingOptions) -> Footprint:
+        """Everything, but not all the time: where the stages divide the run evenly, the lower a weight the shorter it trains."""
+        everything = super().footprint(model, options)
+        if options.until != "schedule" or options.steps_per_stage or options.epochs_per_stage:
+            return everything
+        sizes = [(stage_of(place.depth, options), model.tensors[place.name].elements) for place in places(model)]
+        stages = max(stage for stage, _ in sizes) + 1
+        trained = sum(size * (stages - stage) for stage, size in sizes)
+        return replace(everything, share_of_run=trained / (stages * everything.trainable_parameters))
 
     def prepare(self, model: Any, options: GradualUnfreezingOptions, task: Task) -> Any:
         """Let everything train, so that the optimizer gets it; `before_step` freezes what is not due."""

@@ -40,6 +40,7 @@ class Ia3(PeftMethod):
     name = "ia3"
     title = "(IA)³"
     summary = "Trains vectors that rescale keys, values and feed-forward activations: fewest parameters."
+    good_for = "When there are a few hundred examples and many small adapters to keep: files of kilobytes that merge without cost."
     reference = "https://arxiv.org/abs/2205.05638"
     options = Ia3Options
     learning_rate = 3e-3

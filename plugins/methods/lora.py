@@ -98,6 +98,8 @@ class Lora(LoraMethod):
     name = "lora"
     title = "LoRA"
     summary = "Trains small low-rank updates beside the frozen base."
+    good_for = "When nothing speaks against it: close to full fine-tuning for a small share of its memory; it merges and swaps."
+    suits_most = True
     reference = "https://arxiv.org/abs/2106.09685"
     options = LoraOptions
     learning_rate = 2e-4

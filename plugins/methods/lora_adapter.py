@@ -33,6 +33,7 @@ class LoraAdapter(TunerMethod):
     name = "lora_adapter"
     title = "LoRA + adapters"
     summary = "Trains low-rank updates and bottleneck adapters together."
+    good_for = "When LoRA alone learns too little: bottlenecks add capacity that low-rank updates do not have."
     options = LoraAdapterOptions
     learning_rate = 5e-4
 

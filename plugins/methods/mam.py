@@ -32,6 +32,7 @@ class Mam(TunerMethod):
     name = "mam"
     title = "MAM adapter"
     summary = "Trains a prefix and scaled adapters beside the feed-forwards."
+    good_for = "When the best quality of a frozen base is wanted and memory for a prefix and parallel adapters is there."
     reference = "https://arxiv.org/abs/2110.04366"
     options = MamOptions
     packs = False

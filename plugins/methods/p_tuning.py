@@ -28,6 +28,7 @@ class PTuning(TunerMethod):
     name = "p_tuning"
     title = "P-tuning"
     summary = "Trains virtual tokens through a small network that is dropped afterwards."
+    good_for = "When prompt tuning learns unsteadily: a small network makes the virtual tokens and is dropped afterwards."
     reference = "https://arxiv.org/abs/2103.10385"
     options = PTuningOptions
     packs = False

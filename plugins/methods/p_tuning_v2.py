@@ -22,6 +22,7 @@ class PTuningV2(TunerMethod):
     name = "p_tuning_v2"
     title = "P-tuning v2"
     summary = "Trains deep prompts: keys and values of every layer, directly."
+    good_for = "When prompt tuning is too weak for a small base or for classification: prompts reach every layer."
     reference = "https://arxiv.org/abs/2110.07602"
     options = PTuningV2Options
     packs = False

@@ -121,6 +121,7 @@ class PeftTuner(PeftMethod):
     name = "peft:"
     title = "PEFT"
     summary = ""
+    good_for = "When a paper or a colleague's adapter asks for exactly this tuner; LoRA is the better tested choice otherwise."
     reference = "https://huggingface.co/docs/peft"
     learning_rate = 1e-3
 

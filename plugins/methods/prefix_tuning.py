@@ -14,6 +14,7 @@ class PrefixTuning(TunerMethod):
     name = "prefix_tuning"
     title = "Prefix tuning"
     summary = "Trains keys and values that every layer sees in front of the text."
+    good_for = "When text is to be generated in another way from the same base, for several tasks in one batch: every layer is steered."
     reference = "https://arxiv.org/abs/2101.00190"
     options = PrefixOptions
     packs = False

@@ -26,6 +26,7 @@ class PromptTuning(TunerMethod):
     name = "prompt_tuning"
     title = "Prompt tuning"
     summary = "Trains a few virtual tokens in front of the text: the smallest adapter."
+    good_for = "When one large base serves many tasks at once: the base stays untouched, and a task is a few vectors in front of the text."
     reference = "https://arxiv.org/abs/2104.08691"
     options = PromptTuningOptions
     packs = False

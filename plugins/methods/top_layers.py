@@ -27,6 +27,10 @@ class TopLayers(DeltaMethod):
     name = "top_layers"
     title = "Top layers"
     summary = "Trains the last blocks and the head; the rest of the base stays frozen."
+    good_for = (
+        "When the new task is close to what the base can do already, and training must be fast: nothing below the top blocks is touched."
+    )
+    suits_most = True
     options = TopLayersOptions
 
     def refusal(self, model: ModelSpec, task: Task, options: TopLayersOptions) -> str:

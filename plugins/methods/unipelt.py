@@ -37,6 +37,7 @@ class UniPelt(TunerMethod):
     name = "unipelt"
     title = "UniPELT"
     summary = "Trains LoRA, a prefix and adapters behind learned gates."
+    good_for = "When it is unknown which of LoRA, prefix and adapters suits the data: gates learn how much of each to use."
     reference = "https://arxiv.org/abs/2110.07577"
     options = UniPeltOptions
     packs = False

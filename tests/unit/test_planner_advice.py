@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from finetui.core.devices import Device
 from finetui.core.errors import DoesNotFit, Incompatible, NotFound, UsageError
-from finetui.core.planner.advice import make_plan, rank_methods, require_fit
+from finetui.core.planner.advice import make_plan, require_fit
 from finetui.core.planner.memory import PARTS, Plan
+from finetui.core.planner.ranking import rank_methods
 
 GB = 10**9
 QWEN_7B = {
@@ -147,7 +148,8 @@ def test_a_plan_takes_milliseconds(qwen: Path) -> None:
 
 def test_planning_imports_no_torch(qwen: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from finetui.core.planner.advice import make_plan, rank_methods;"
+        "import sys; from pathlib import Path; from finetui.core.planner.advice import make_plan;"
+        "from finetui.core.planner.ranking import rank_methods;"
         f"p = Path({str(qwen)!r}); make_plan(p, 'qlora', {{}}, {{}}); rank_methods(p, {{}});"
         "print([m for m in ('torch', 'transformers', 'peft', 'numpy') if m in sys.modules])"
     )

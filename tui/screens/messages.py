@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,15 +110,23 @@ class PickDialog(Acting, ModalScreen[str]):
     DEFAULT_CLASSES = "dialog"
 
     def __init__(
-        self, title: str, entries: Sequence[tuple[str, str, str]], *, chosen: str = "", paths: Callable[[Path], bool] | None = None
+        self,
+        title: str,
+        entries: Sequence[tuple[str, str, str]],
+        *,
+        chosen: str = "",
+        paths: Callable[[Path], bool] | None = None,
+        reasons: Mapping[str, str] | None = None,
     ) -> None:
         """
         Args:
             entries: (value, label, note) of each line.
+            reasons: value → what is said below the list while the cursor is on its line.
             paths: which files (or folders) may be chosen by path; ``None``: none.
         """
         super().__init__()
         self.title_text, self.entries, self.first, self.paths = title, list(entries), chosen, paths
+        self.reasons = reasons or {}
 
     def compose(self) -> ComposeResult:
         """Text, list, keys."""
@@ -126,6 +134,8 @@ class PickDialog(Acting, ModalScreen[str]):
             box.border_title = Content(self.title_text).markup
             yield Input(placeholder="type to filter" + (", or a path" if self.paths else ""), id="pick-text", select_on_focus=False)
             yield Lines(id="pick-lines")
+            if self.reasons:
+                yield Static(id="pick-reason", classes="hint")
             yield Static(Content("enter choose  ↑ ↓ move  esc close" + ("  tab complete the path" if self.paths else "")), classes="keys")
 
     def on_mount(self) -> None:
@@ -175,6 +185,11 @@ class PickDialog(Acting, ModalScreen[str]):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Click, or enter in the list."""
         self._take(event.option_id or "")
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        """The cursor moved."""
+        if self.reasons:
+            self.query_one("#pick-reason", Static).update(Content(self.reasons.get(event.option_id or "", "")))
 
     def _take(self, value: str) -> None:
         if value.endswith("/"):

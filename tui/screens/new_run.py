@@ -287,8 +287,10 @@ class NewRunScreen(View):
                 self.answers.method = value
                 self._rebuild()
 
-        def show(entries: list[tuple[str, str, str]]) -> None:
-            self.app.push_screen(PickDialog("Method", entries, chosen=self.answers.method), chosen)
+        def show(choices: list[tuple[str, str, str]]) -> None:
+            entries = [(name, name, note) for name, note, _ in choices]
+            reasons = {name: reason for name, _, reason in choices}
+            self.app.push_screen(PickDialog("Method", entries, chosen=self.answers.method, reasons=reasons), chosen)
 
         home, asked, rows = self.app.home, replace(self.answers), self.rows
         training = split_changed(self.form.fields)[0]
