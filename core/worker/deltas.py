@@ -89,9 +89,10 @@ def read_exactly(model: Any) -> None:
 
 
 def save_delta(model: Any, folder: Path) -> None:
-    """Write ``delta.safetensors``: every tensor that differs from the base's files, rounded once to the dtype it has there.
+    """Write ``delta.safetensors``: every tensor that trained and differs from the base's files, rounded once to the dtype it has there.
 
-    Tensors that the files lack are those of the task's head, in float32.
+    Tensors that the files lack are those of the task's head, in float32. Frozen tensors may differ too, as they were loaded
+    in the precision of the computation; that is no change of theirs.
 
     Raises:
         DiskError: the disk is full.
@@ -99,6 +100,8 @@ def save_delta(model: Any, folder: Path) -> None:
     changed = {}
     with StoredTensors(Path(model.name_or_path)) as base:
         for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             own = stored_name(name, model.base_model_prefix, base.names)
             if own is None:
                 changed[name] = parameter.detach().float()

@@ -51,6 +51,18 @@ def test_a_delta_holds_what_changed_and_nothing_else(tmp_path: Path, data: Path,
         assert all(tensor.ndim == 1 for tensor in delta.values())
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_frozen_weights_that_were_rounded_for_computing_are_not_in_a_delta(tmp_path: Path, data: Path, method: str) -> None:
+    base = tiny_model(tmp_path / "base", "gpt2", dtype=torch.float32)
+    settings = {"max_steps": 3, "bf16": True}
+    _, result = train(base, data, method, method_options=METHODS[method], training=settings)
+    delta = load_file(Path(result["adapter"]) / "delta.safetensors")
+    if method == "top_layers":
+        assert all(name.startswith(("transformer.h.1.", "transformer.ln_f.", "transformer.wte.")) for name in delta)
+    else:
+        assert all(tensor.ndim == 1 for tensor in delta.values())
+
+
 def test_swapping_a_delta_on_and_off_is_exact_here_and_in_a_new_process(tmp_path: Path, data: Path) -> None:
     base = tiny_model(tmp_path / "base", "qwen2")
     _, result = train(base, data, "top_layers", training={"max_steps": 3})
