@@ -18,13 +18,15 @@ from ..core.options import parse, respelt, to_dict
 from ..core.planner.advice import make_plan
 from ..core.planner.ranking import Ranked, rank_methods
 from ..core.planner.reading import read_model
+from ..core.planner.record import Record
 from ..core.planner.tasks import choose_task
+from ..core.runs.past import past_runs
 from ..core.runs.requests import existing_files, split_settings
 from ..core.session import WorkerSession
 from ..core.training import TrainingOptions
 from .command import App, command, settings_of
 from .data import TASK_HELP
-from .output import details, size, table, write_json
+from .output import details, narrate, plural, size, table, write_json
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -63,6 +65,7 @@ def plan(
     task = task or choose_task(read_model(folder))
     known: dict[str, Any] = {"task": task, "memory_bytes": parse_size(memory) if memory else None}
     known |= _of_data(app, model, data, task, wanted)
+    known["past"] = past_runs(app.home)
     if not memory:
         known["device"] = select(gpus or app.settings.gpus)[0]
     if not method:
@@ -72,7 +75,9 @@ def plan(
     row = msgspec.to_builtins(found)
     if app.json:
         return write_json(row)
-    details({**row, "total_bytes": size(found.total_bytes), "parts": {k: size(v) for k, v in row["parts"].items() if v}, "advice": None})
+    parts = {name: size(count) for name, count in found.parts.items() if count}
+    details({**row, "total_bytes": size(found.total_bytes), "parts": parts, "advice": None, "record": None})
+    _show_record(found.record)
     for sentence in row["advice"]:
         click.echo(f"- {sentence}")
 
@@ -101,12 +106,26 @@ def _show_ranking(app: App, plans: list[Ranked]) -> None:
         return write_json(msgspec.to_builtins(plans))
     shown = [
         {
-            "method": row.method, "peak": size(row.total_bytes), "fits": row.fits, "speed": f"{row.relative_speed:.1f}x",
+            "method": row.method, "peak": size(row.total_bytes), "fits": row.fits,
+            "speed": f"{row.relative_speed:.1f}x" + (f" {row.tokens_per_second:.0f}" if row.tokens_per_second else ""),
+            "from": "runs" if row.speed_from == "runs" else "",
             "trains": f"{row.trainable_parameters:,}", "why": " ".join([*(f"{sentence}." for sentence in row.advice), row.good_for]),
         }
         for row in plans
     ]  # fmt: skip
     columns = [("method", "method"), ("peak", "peak>"), ("fits", "fits"), ("trains", "trains>"), ("speed", "speed>")]
+    if any(row.speed_from == "runs" for row in plans):
+        columns.append(("from", "from"))
     table(shown, [*columns, ("why", "why")], empty="no method accepts this model")
     if plans:
-        click.echo("speed: expected, over that of full fine-tuning", err=True)
+        narrate("speed: expected, over that of full fine-tuning" + (", and tokens a second" if plans[0].tokens_per_second else ""))
+        _show_record(plans[0].record)
+
+
+def _show_record(record: Record) -> None:
+    """How far past plans can be trusted, for people."""
+    if record.runs:
+        typical, worst = record.median_ratio, record.worst_ratio
+        narrate(f"record: {plural(record.runs, 'run')}, planned over measured {typical:.2f} in the median, {worst:.2f} at worst")
+    if record.overhead_runs:
+        narrate(f"overhead learned from {record.overhead_runs} runs ({record.overhead_factor:.2f} times what is assumed otherwise)")

@@ -136,10 +136,11 @@ def _cost(row: Ranked) -> str:
 def _ranking(home: Home, answers: Answers, training: Mapping[str, Any], rows: Sequence[Example]) -> list[Ranked]:
     from ..core.catalog.catalog import Catalog
     from ..core.devices import select
+    from ..core.runs.past import past_runs
     from ..core.runs.requests import rank_on
 
     entry, task = Catalog(home).model(answers.model), task_of(home, answers)
-    return rank_on(select(answers.gpus)[0], entry, training, task=task, num_labels=_classes(task, rows), rows=rows)
+    return rank_on(select(answers.gpus)[0], entry, training, task=task, num_labels=_classes(task, rows), rows=rows, past=past_runs(home))
 
 
 def _refusal(home: Home, answers: Answers, name: str, training: Mapping[str, Any]) -> str:
@@ -172,13 +173,15 @@ def price(
     """
     from ..core.catalog.catalog import Catalog
     from ..core.devices import select
+    from ..core.runs.past import past_runs
     from ..core.runs.requests import plan_on
 
     entry, task = Catalog(home).model(answers.model), task_of(home, answers)
     classes = _classes(task, rows)
     first: tuple[Plan, str] | None = None
+    past = past_runs(home)
     for device in select(answers.gpus):
-        plan = plan_on(device, entry, method_name, method_options, training, task=task, num_labels=classes, rows=rows)
+        plan = plan_on(device, entry, method_name, method_options, training, task=task, num_labels=classes, rows=rows, past=past)
         found = (plan, "the CPU" if device.kind == "cpu" else f"GPU {device.id}")
         if plan.fits:
             return found

@@ -17,6 +17,7 @@ from ..errors import DoesNotFit, Incompatible
 from ..options import parse
 from .case import Case, data_of, model_and_training, plan_case
 from .memory import Plan, human_bytes
+from .record import Past
 
 _SHORTEST = 64
 """Tokens below which shortening the examples is no help worth giving."""
@@ -48,6 +49,7 @@ def make_plan(
     lengths: Sequence[int] | None = None,
     loss_lengths: Sequence[int] | None = None,
     device: Device | None = None,
+    past: Sequence[Past] = (),
 ) -> Plan:
     """Plan one run in milliseconds, without torch.
 
@@ -60,6 +62,7 @@ def make_plan(
         lengths: tokens of every training example; none: all are taken to be ``max_length`` long.
         loss_lengths: loss tokens of every example; none: all their tokens.
         device: none: a GPU of ``memory_bytes``, or without that the device that ``--gpus auto`` would take.
+        past: runs of this machine, which the overhead is learned from.
 
     Raises:
         Incompatible: the method cannot train this model; says why.
@@ -69,7 +72,7 @@ def make_plan(
     plugin: Method = registry.load("methods", method)
     options = parse(plugin.options, method_options, owner=f"method '{method}'")
     model, training = model_and_training(model_folder, training_options, task, num_labels)
-    case = Case(model, plugin, options, training, data_of(lengths, loss_lengths, memory_bytes, device))
+    case = Case(model, plugin, options, training, data_of(lengths, loss_lengths, memory_bytes, device, past))
     if refusal := case.refusal:
         raise Incompatible(refusal, "`finetui methods list` shows the others")
     plan = plan_case(case)

@@ -17,6 +17,7 @@ from .activations import keeps_documents_apart
 from .memory import Plan, devices_needed, estimate, spread
 from .precision import choose
 from .reading import read_model
+from .record import Past, Record, record_of
 from .tasks import for_task
 from .workload import Workload, largest_batch
 
@@ -30,12 +31,19 @@ class Data:
         loss_lengths: loss tokens of every example; none: all their tokens.
         memory_bytes: planned for.
         device: none: a GPU of ``memory_bytes``.
+        record: of past plans on this kind of device.
     """
 
     lengths: Sequence[int] | None
     loss_lengths: Sequence[int] | None
     memory_bytes: int
     device: Device | None
+    record: Record = Record()
+
+    @property
+    def kind(self) -> str:
+        """Of the device."""
+        return self.device.kind if self.device else "cuda"
 
 
 @dataclass(frozen=True)
@@ -80,14 +88,18 @@ class Case:
 
 
 def data_of(
-    lengths: Sequence[int] | None, loss_lengths: Sequence[int] | None, memory_bytes: int | None, device: Device | None
-) -> Data:  # fmt: skip
+    lengths: Sequence[int] | None,
+    loss_lengths: Sequence[int] | None,
+    memory_bytes: int | None,
+    device: Device | None,
+    past: Sequence[Past] = (),
+) -> Data:
     """Data and device, the latter that of ``--gpus auto`` where neither it nor a size is given."""
     if device is None and memory_bytes is None:
         device = select("auto")[0]
     if memory_bytes is None:
         memory_bytes = device.memory_free if device else 0
-    return Data(lengths, loss_lengths, memory_bytes, device)
+    return Data(lengths, loss_lengths, memory_bytes, device, record_of(past, device.kind if device else "cuda"))
 
 
 def model_and_training(
@@ -111,11 +123,12 @@ def plan_case(case: Case) -> Plan:
     parts = estimate(
         case.model, footprint, case.training, load, precision=precision, master_copy=case.training.master_copy, on_cpu=on_cpu
     )  # fmt: skip
+    parts["overhead"] = round(parts["overhead"] * case.data.record.overhead_factor)
     total = sum(parts.values())
     low, high = spread(total, on_cpu)
     return Plan(
         method=case.plugin.name, total_bytes=total, parts=parts, devices_needed=devices_needed(parts, memory),
         fits=total <= memory, advice=[], memory_bytes=memory, low_bytes=low, high_bytes=high, tokens=load.tokens,
         trainable_parameters=footprint.trainable_parameters, total_parameters=case.model.parameters + footprint.added_parameters,
-        precision=precision, device=device.id if device else "",
+        precision=precision, device=device.id if device else "", record=case.data.record,
     )  # fmt: skip

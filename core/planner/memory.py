@@ -17,6 +17,7 @@ from ..api import Footprint, Place, places
 from ..modelspec import ModelSpec
 from ..training import TrainingOptions
 from .activations import Regime, activation_bytes, attention_dropout
+from .record import Record
 from .workload import Workload
 
 MasterCopy = Literal["none", "fp32"]
@@ -65,6 +66,7 @@ class Plan(msgspec.Struct, kw_only=True):
         tokens: of the largest micro-batch.
         precision: of the computation, ``bf16``, ``fp16`` or ``fp32``.
         device: id of the device planned for, empty for a memory size alone.
+        record: how past plans agreed with runs on this kind of device, and what the overhead of this plan owes to them.
     """
 
     method: str
@@ -81,6 +83,7 @@ class Plan(msgspec.Struct, kw_only=True):
     total_parameters: int
     precision: str
     device: str = ""
+    record: Record = Record()
 
 
 def estimate(

@@ -29,10 +29,12 @@ from ..planner.advice import make_plan, require_fit
 from ..planner.memory import Plan
 from ..planner.ranking import Ranked, rank_methods
 from ..planner.reading import read_model
+from ..planner.record import Past
 from ..planner.tasks import choose_task, for_task
 from ..planner.workload import guess_lengths
 from ..training import TrainingOptions, require_master_copies, require_pageable
 from .launch import launch
+from .past import past_runs
 from .spec import EvaluateRequest, MergeRequest, RunKind, TrainRequest
 from .store import Run, RunStore
 
@@ -200,6 +202,7 @@ def train_request(
     rows, labels = _read_data(files, evaluation, dict(columns or {}), objective, task)
     result = _result_name(home, entry, method, name)
     folder = home.models if plugin.artifact == "model" else home.adapters
+    plan = _fitting_plan(entry, method, method_options, training_options, task, gpus, rows, len(labels), past_runs(home))
     return TrainRequest(
         model=entry.path if Path(model).expanduser().is_dir() else model, model_path=entry.path,
         base_model_name_or_path=entry.hub_id or entry.path, base_revision=entry.revision,
@@ -207,7 +210,8 @@ def train_request(
         method=method, method_options=method_options, training_options=training_options,
         options=effective_options(plugin, training_options, method_options), seed=seed, split_seed=split_seed, name=result,
         output=str(folder / result), gpus=gpus, executor=executor,
-        planned_memory_bytes=_planned_memory(entry, method, method_options, training_options, task, gpus, rows, len(labels)),
+        planned_memory_bytes=plan.total_bytes, planned_tensor_bytes=plan.total_bytes - plan.parts["overhead"],
+        planned_overhead_bytes=round(plan.parts["overhead"] / plan.record.overhead_factor),
     )  # fmt: skip
 
 
@@ -221,13 +225,14 @@ def plan_on(
     task: Task = "causal-lm",
     num_labels: int = 2,
     rows: Sequence[Example] = (),
+    past: Sequence[Past] = (),
 ) -> Plan:
     """The plan of a run on one device, as the launch decides by it: with the lengths of ``rows`` where they are known."""
     options: TrainingOptions = parse(TrainingOptions, training_options, owner="training")
     lengths, loss_lengths = guess_lengths(rows, loss_on=options.loss_on)
     return make_plan(
         Path(model.path), method, method_options, training_options, task=task, num_labels=num_labels, device=device,
-        lengths=lengths or None, loss_lengths=loss_lengths or None,
+        lengths=lengths or None, loss_lengths=loss_lengths or None, past=past,
     )  # fmt: skip
 
 
@@ -239,17 +244,18 @@ def rank_on(
     task: Task = "causal-lm",
     num_labels: int = 2,
     rows: Sequence[Example] = (),
+    past: Sequence[Past] = (),
 ) -> list[Ranked]:
     """Every method on one device, as `plan_on` would plan it with its default options."""
     options: TrainingOptions = parse(TrainingOptions, training_options, owner="training")
     lengths, loss_lengths = guess_lengths(rows, loss_on=options.loss_on)
     return rank_methods(
         Path(model.path), training_options, task=task, num_labels=num_labels, device=device,
-        lengths=lengths or None, loss_lengths=loss_lengths or None,
+        lengths=lengths or None, loss_lengths=loss_lengths or None, past=past,
     )  # fmt: skip
 
 
-def _planned_memory(
+def _fitting_plan(
     model: ModelEntry,
     method: str,
     method_options: Mapping[str, Any],
@@ -258,15 +264,16 @@ def _planned_memory(
     gpus: str,
     rows: Dataset,
     labels: int,
-) -> int:
-    """The planned peak in bytes; raises `DoesNotFit` where no device that may be used has so much memory."""
+    past: Sequence[Past],
+) -> Plan:
+    """The plan on the first device where it fits; raises `DoesNotFit` where no device that may be used has so much memory."""
     devices = select(gpus)
     require_pageable(parse(TrainingOptions, training_options, owner="training"), devices[0].kind)
     plans = [
-        plan_on(device, model, method, method_options, training_options, task=task, num_labels=labels, rows=rows.examples)
+        plan_on(device, model, method, method_options, training_options, task=task, num_labels=labels, rows=rows.examples, past=past)
         for device in devices
     ]
-    fitting = [plan.total_bytes for plan in plans if plan.fits]
+    fitting = [plan for plan in plans if plan.fits]
     if not fitting:
         require_fit(plans[0], devices[0])
     return fitting[0]

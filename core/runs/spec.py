@@ -64,6 +64,8 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
         gpus: ``auto``, ``none``, or indices/UUIDs joined by commas.
         options: every training and method option as it takes effect, for the record.
         planned_memory_bytes: the planner's peak, for the record.
+        planned_tensor_bytes: what of it is not overhead.
+        planned_overhead_bytes: the overhead, before anything was learned from past runs.
         split_seed: of the evaluation split, where runs with several seeds are to keep the same rows; none: ``seed``.
     """
 
@@ -88,6 +90,8 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
     gpus: str = "auto"
     executor: str = "local"
     planned_memory_bytes: int = 0
+    planned_tensor_bytes: int = 0
+    planned_overhead_bytes: int = 0
     split_seed: int | None = None
 
 

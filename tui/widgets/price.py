@@ -35,6 +35,8 @@ def price_lines(plan: Any, glyphs: Glyphs, width: int, *, short: bool = False) -
         lines.append(
             Content.styled(f"{plan.trainable_parameters:,} of {plan.total_parameters:,} parameters train, in {plan.precision}", "$muted")
         )
+    if plan.record.overhead_runs and not short:
+        lines.append(Content.styled(f"overhead learned from {plan.record.overhead_runs} runs", "$muted"))
     lines += [Content.styled(f"{glyphs.arrow} {sentence}", "$warning") for sentence in plan.advice]
     return Content("\n").join(lines)
 
