@@ -20,6 +20,7 @@ from ..core.planner.ranking import Ranked, rank_methods
 from ..core.planner.reading import read_model
 from ..core.planner.record import Record
 from ..core.planner.tasks import choose_task
+from ..core.probing import probe_plan
 from ..core.runs.past import past_runs
 from ..core.runs.requests import existing_files, split_settings
 from ..core.session import WorkerSession
@@ -56,10 +57,14 @@ def parse_size(text: str) -> int:
 @click.option("--task", type=click.Choice(get_args(Task)), default=None, help=TASK_HELP)
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Training and method options, as for train.")
 @click.option("--gpus", default=None, help="auto, none, or indices or UUIDs.")
+@click.option("--probe", is_flag=True, help="Also train the longest micro-batch for real, and say what it takes.")
 def plan(
-    app: App, model: str, method: str, data: tuple[str, ...], memory: str, task: Task | None, settings: tuple[str, ...], gpus: str | None
+    app: App, model: str, method: str, data: tuple[str, ...], memory: str, task: Task | None, settings: tuple[str, ...], gpus: str | None,
+    probe: bool,
 ) -> None:  # fmt: skip
     """Peak memory by part, what fits, and what would."""
+    if probe and not method:
+        raise UsageError("--probe tries one method", "name it with --method")
     folder = Path(app.catalog.model(model).path)
     wanted = settings_of(settings)
     task = task or choose_task(read_model(folder))
@@ -73,10 +78,16 @@ def plan(
     training, own = split_settings(registry.load("methods", method), wanted)
     found = make_plan(folder, method, own, training, **known)
     row = msgspec.to_builtins(found)
+    if probe:
+        sizes = {name: known[name] for name in ("task", "num_labels", "lengths", "loss_lengths") if name in known}
+        narrate("training the longest micro-batch")
+        row["probe"] = probe_plan(found, folder, own, training, log=app.home.log, gpus=gpus or app.settings.gpus, **sizes)
     if app.json:
         return write_json(row)
     parts = {name: size(count) for name, count in found.parts.items() if count}
-    details({**row, "total_bytes": size(found.total_bytes), "parts": parts, "advice": None, "record": None})
+    details({**row, "total_bytes": size(found.total_bytes), "parts": parts, "advice": None, "record": None, "probe": None})
+    if probe:
+        _show_probe(row["probe"])
     _show_record(found.record)
     for sentence in row["advice"]:
         click.echo(f"- {sentence}")
@@ -120,6 +131,11 @@ def _show_ranking(app: App, plans: list[Ranked]) -> None:
     if plans:
         narrate("speed: expected, over that of full fine-tuning" + (", and tokens a second" if plans[0].tokens_per_second else ""))
         _show_record(plans[0].record)
+
+
+def _show_probe(probe: dict[str, Any]) -> None:
+    what = f"{probe['tokens']:,} tokens on {probe['device']}"
+    click.echo(f"measured: {size(probe['peak_memory_bytes'])} at the peak, {probe['seconds']:.3g} s a step, {what}")
 
 
 def _show_record(record: Record) -> None:

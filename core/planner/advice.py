@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,13 @@ def require_fit(plan: Plan, device: Device | None = None) -> None:
         f"{plan.method} needs about {human_bytes(plan.total_bytes)} at its peak, {human_bytes(plan.memory_bytes)} are {where}",
         "; ".join(plan.advice),
     )
+
+
+def advice_by_count(case: Case, counted_bytes: int) -> list[str]:
+    """What would fit where a run's own count of its tensors is more than there is: the formula's figures at that count's scale."""
+    plan = plan_case(case)
+    memory = round(case.data.memory_bytes * min(1.0, plan.total_bytes / counted_bytes))
+    return _advise(replace(case, data=replace(case.data, memory_bytes=memory)), plan)
 
 
 def settings_that_fit(case: Case) -> Change | None:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from ..api import Encoded, Method, ModelSpec
-from ..training import TrainingOptions
+from .. import registry
+from ..api import Encoded, Method, ModelSpec, Task
+from ..options import parse
+from ..planner.case import Case, Data
+from ..planner.reading import read_model
+from ..planner.tasks import for_task
+from ..training import TrainingOptions, within_context
 from . import attention
 from .batches import collate
 from .building import load_arguments, make_ready
+from .dryrun import dry_run, placeholder
 from .forward import base_of
-from .loading import load_base
+from .loading import compute_device, load_base
 from .losses import LossFunction
-from .memory import MemoryMeter
+from .memory import MemoryMeter, keep_freed_memory
 from .optim import MasterCopyAdamW, build_optimizer
-from .precision import Precision
+from .precision import Precision, choose
+from .rehearsal import free_bytes, here, too_large
 
 STEPS = 3
 """The first builds kernels and makes the optimizer's states; from the second on memory is what it stays."""
@@ -41,6 +50,44 @@ class Probe(msgspec.Struct, kw_only=True):
     live_bytes: int
     seconds: float
     tokens: int
+
+
+def probe_folder(
+    *,
+    model_path: str,
+    method: str,
+    method_options: Mapping[str, Any],
+    training_options: Mapping[str, Any],
+    task: Task,
+    num_labels: int,
+    lengths: Sequence[int],
+    loss_lengths: Sequence[int],
+) -> dict[str, Any]:
+    """`probe` as a session's operation, on one micro-batch of examples of these lengths, whatever they say.
+
+    Returns:
+        `Probe` and ``device``.
+
+    Raises:
+        DoesNotFit: the dry run counts more than the device has free.
+    """
+    read = read_model(Path(model_path))
+    spec = for_task(read, task, num_labels)
+    options = within_context(parse(TrainingOptions, training_options, owner="training"), spec.max_length)
+    plugin: Method = registry.load("methods", method)
+    own = parse(plugin.options, method_options, owner=f"method '{method}'")
+    device = compute_device()
+    precision = choose(device, options.bf16, options.fp16)
+    examples = [placeholder(length, loss, task) for length, loss in zip(lengths, loss_lengths, strict=True)]
+    free, found = free_bytes(device), None
+    with contextlib.suppress(Exception):  # a library may ask for contents: then there is no dry run
+        found = dry_run(spec, plugin, own, options, examples, device=device, precision=precision)
+    if found is not None and found.total_bytes > free:
+        raise too_large(found, Case(spec, plugin, own, options, Data(lengths, loss_lengths, free, here(device))))
+    keep_freed_memory()
+    labels = [str(number) for number in range(num_labels)]
+    measured = probe(spec, plugin, own, options, examples, device=device, precision=precision, labels=labels)
+    return {**msgspec.to_builtins(measured), "device": str(device)}
 
 
 def probe(

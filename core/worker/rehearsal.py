@@ -9,12 +9,14 @@ import msgspec
 import torch
 
 from ..api import Encoded, Method, ModelSpec
-from ..devices import cpu_device
+from ..devices import Device, cpu_device, select
 from ..errors import DoesNotFit
+from ..planner.advice import advice_by_count
+from ..planner.case import Case, Data
 from ..planner.memory import human_bytes
 from ..runs.job import Job
 from ..training import TrainingOptions
-from .batches import Schedule, lengths_of
+from .batches import Schedule, lengths_of, loss_tokens
 from .dryrun import DryRun, dry_run
 from .precision import Precision
 
@@ -55,12 +57,23 @@ def rehearse(
         **msgspec.to_builtins(found), free_bytes=free,
     )  # fmt: skip
     if found.total_bytes > free:
-        raise DoesNotFit(
-            f"{method.name} needs {human_bytes(found.total_bytes)} for its largest micro-batch of {found.tokens:,} tokens, "
-            f"{human_bytes(free)} are free",
-            "finetui plan with the same options says what would fit: a smaller batch, shorter examples, gradient_checkpointing",
-        )
+        sizes = Data([int(n) for n in lengths_of(examples)], [int(loss_tokens(each)) for each in examples], free, here(device))
+        raise too_large(found, Case(spec, method, method_options, options, sizes))
     return found
+
+
+def too_large(found: DryRun, case: Case) -> DoesNotFit:
+    """The refusal of a micro-batch whose tensors alone are more than is free, with the advice that a launch gives."""
+    return DoesNotFit(
+        f"{case.plugin.name} needs {human_bytes(found.total_bytes)} for its largest micro-batch of {found.tokens:,} tokens, "
+        f"{human_bytes(case.data.memory_bytes)} are free",
+        "; ".join(advice_by_count(case, found.total_bytes)),
+    )
+
+
+def here(device: torch.device) -> Device:
+    """The device as the planner describes it."""
+    return select("auto")[0] if device.type == "cuda" else cpu_device()
 
 
 def free_bytes(device: torch.device) -> int:

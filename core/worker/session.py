@@ -144,8 +144,14 @@ class Operations:
 
         return lengths(**arguments)
 
+    def probe(self, emit: Emit, stop: Callable[[], bool], **arguments: Any) -> dict[str, Any]:
+        """Train one micro-batch for real and say what it takes (see `worker.probe`)."""
+        from .probe import probe_folder
 
-OPERATIONS = frozenset({"load", "add_adapter", "remove_adapter", "status", "generate", "preview", "lengths"})
+        return probe_folder(**arguments)
+
+
+OPERATIONS = frozenset({"load", "add_adapter", "remove_adapter", "status", "generate", "preview", "lengths", "probe"})
 
 
 def answer(operations: Operations, channel: Channel, request: Request) -> None:
