@@ -30,12 +30,12 @@ BAR = 0.60
 HEAD_ALONE = "top_layers"
 VOCABULARY, HIDDEN, LAYERS, HEADS = 6000, 256, 4, 4
 PRETRAINING = {
-    "num_train_epochs": 2, "max_length": 256, "per_device_train_batch_size": 8, "learning_rate": 1.5e-3, "weight_decay": 0.05,
+    "num_train_epochs": 2, "max_length": 256, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "weight_decay": 0.05,
     "load_best_model_at_end": True,
 }  # fmt: skip
-FINE_TUNING = {"num_train_epochs": 2, "max_length": 96, "per_device_train_batch_size": 16}
+FINE_TUNING = {"num_train_epochs": 3, "max_length": 96, "per_device_train_batch_size": 8}
 METHODS: dict[str, dict[str, Any]] = {
-    "full": {"learning_rate": 3e-4},
+    "full": {"learning_rate": 5e-4},
     "lora": {"learning_rate": 1e-3},
     "adapter": {"learning_rate": 1e-3},
     "top_layers": {"learning_rate": 3e-3, "num_layers": 0},
