@@ -158,12 +158,15 @@ class FineTuiApp(Acting, App[int]):
             kinds = {device.name for device in message.devices}
             what = f"{len(message.devices)} × {kinds.pop()}" if len(kinds) == 1 and len(message.devices) > 1 else ", ".join(sorted(kinds))
             self.machine_line += f" {self.glyphs.dot} {what}"
-            for bar in self.screen.query(TopBar):
-                bar.show()
+            if self.screen_stack:
+                for bar in self.screen.query(TopBar):
+                    bar.show()
         self._tell_screen("devices_changed")
 
     def _tell_screen(self, name: str) -> None:
         """Only the screen on top: one below would lay itself out and repaint everything; it looks when it is back."""
+        if not self.screen_stack:  # news may still arrive while the app closes
+            return
         tell = getattr(self.screen, name, None)
         if tell is not None:
             tell()

@@ -10,6 +10,7 @@ import pytest
 from finetui.core.errors import DiskError
 from finetui.core.paths import Home
 from finetui.tui.screens.home import HomeScreen
+from finetui.tui.watching import DevicesChanged, RunsChanged
 from support.terminal import Terminal
 from support.tui import make_run, opened, painted, until, until_painted
 
@@ -106,6 +107,7 @@ from finetui.core.config import Settings
 from finetui.core.paths import Home
 from finetui.tui import app
 from finetui.tui.screens.home import HomeScreen
+from finetui.tui.watching import DevicesChanged, RunsChanged
 
 def broken(self):
     raise RuntimeError("a mistake of ours")
@@ -165,3 +167,12 @@ async def test_themes_and_resizing(tmp_path: Path) -> None:
             await pilot.pause(0.2)
             assert painted(pilot.app)  # type: ignore[arg-type]
         await until_painted(pilot, "speed", "memory")
+
+
+async def test_news_that_arrives_while_the_app_closes_is_let_go(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home") as pilot:
+        app = pilot.app
+    assert not app.screen_stack
+    app.on_runs_changed(RunsChanged(()))  # type: ignore[attr-defined]
+    app.devices = ()  # type: ignore[attr-defined]
+    app.on_devices_changed(DevicesChanged(()))  # type: ignore[attr-defined]
