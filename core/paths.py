@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from .errors import DiskError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -71,6 +69,8 @@ class Home:
 
 def find_home(explicit: str | Path | None = None) -> Home:
     """The home to use: ``explicit``, then ``FINETUI_HOME``, then the platform's user data directory."""
+    import platformdirs  # here, as the supervisor of a run needs the rest of this file only
+
     chosen = explicit or os.environ.get("FINETUI_HOME") or platformdirs.user_data_dir("finetui", appauthor=False)
     return Home(Path(chosen).expanduser().absolute())
 
@@ -80,6 +80,8 @@ def config_file() -> Path:
     explicit = os.environ.get("FINETUI_CONFIG")
     if explicit:
         return Path(explicit).expanduser().absolute()
+    import platformdirs
+
     return Path(platformdirs.user_config_dir("finetui", appauthor=False)) / "config.toml"
 
 
