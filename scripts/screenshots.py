@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from finetui.core.compare.asking import Question, compare_request
 from finetui.core.config import Settings
 from finetui.core.embedded import BASE_MODEL_NAME, HELD_OUT_PROMPTS, dataset
 from finetui.core.paths import Home
@@ -43,6 +44,16 @@ def train(home: Home, style: str, steps: int, *, name: str = "", **settings: Any
         settings={**SETTINGS, "max_steps": steps, "sample_prompts": list(HELD_OUT_PROMPTS[:2]), **settings},
     )  # fmt: skip
     return start(home, "train", request.name, request).id
+
+
+def compare(home: Home) -> str:
+    """Start a comparison of five methods on one of the embedded datasets; returns its id."""
+    question = Question(
+        model=BASE_MODEL_NAME, data=[Path.cwd() / "pirate.jsonl"], eval_data=[dataset("pirate_eval")], name="which",
+        methods=["full", "lora", "adapter", "prefix_tuning", "bitfit"],
+        settings={"max_steps": 60, "per_device_train_batch_size": 16, "lora:learning_rate": 3e-3, "adapter:learning_rate": 3e-3},
+    )  # fmt: skip
+    return start(home, "compare", *compare_request(home, question)).id
 
 
 def wait(home: Home, run_id: str) -> None:
@@ -161,6 +172,12 @@ async def push(pilot: Pilot[int], app: FineTuiApp) -> None:
     save(app, "push")
 
 
+async def comparison(pilot: Pilot[int], app: FineTuiApp) -> None:
+    await pilot.press("4")
+    await see(pilot, shows(pilot, "lora", "adapter", "eval loss"))
+    save(app, "compare")
+
+
 async def keys(pilot: Pilot[int], app: FineTuiApp) -> None:
     await pilot.press("question_mark")
     await see(pilot, shows(pilot, "Keys"))
@@ -184,7 +201,9 @@ async def play(root: Path, only: str) -> None:
         if style not in finished:
             wait(place, train(place, style, 120))
     shutil.copy(dataset("pirate"), root / "pirate.jsonl")
-    for scene in (new_run, catalog, chat, push, keys):
+    if only in ("", "comparison") and not RunStore(place).list("compare"):
+        wait(place, compare(place))
+    for scene in (new_run, catalog, chat, push, comparison, keys):
         if only in ("", scene.__name__):
             await picture(place.root, scene)
     if only in ("", "first_start"):
@@ -211,7 +230,7 @@ def _end(place: Home, run_id: str) -> None:
 def main() -> None:
     """Parse the command line and make the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="one scene: new_run, catalog, chat, push, keys, first_start, running")
+    parser.add_argument("--only", default="", help="one scene: new_run, catalog, chat, push, comparison, keys, first_start, running")
     parser.add_argument("--home", default="", help="scratch folder that stays")
     options = parser.parse_args()
     root = Path(options.home or tempfile.mkdtemp(prefix="finetui-")).absolute()
