@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("qwen3", "full", "causal-lm", {"master_copy": "fp32"}),
     ("bert", "qlora", "seq-cls", {}),
 ]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Kernels take scratch memory for each thread, which on models as small as these is several per cent of everything."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def ratio(folder: Path, family: str, method: str, task: Any, training: dict[str, Any], dtype: torch.dtype = torch.bfloat16) -> float:
