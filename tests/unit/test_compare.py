@@ -92,14 +92,14 @@ def test_a_method_that_does_not_fit_becomes_an_entry(home: Home, monkeypatch: py
     from finetui.core.errors import DoesNotFit
     from finetui.core.runs import requests
 
-    planned = requests._planned_memory
+    planned = requests._fitting_plan
 
-    def planned_memory(model: Any, method: str, *rest: Any) -> int:
+    def fitting_plan(model: Any, method: str, *rest: Any) -> Any:
         if method == "full":
             raise DoesNotFit("full needs 139 GB", "take lora")
         return planned(model, method, *rest)
 
-    monkeypatch.setattr(requests, "_planned_memory", planned_memory)
+    monkeypatch.setattr(requests, "_fitting_plan", fitting_plan)
     _, request = compare_request(home, question())
     assert [(entry.label, bool(entry.request), (entry.error or {}).get("kind")) for entry in request.entries] == [
         ("lora", True, None), ("full", False, "does_not_fit"),
