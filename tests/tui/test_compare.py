@@ -179,3 +179,9 @@ async def test_letters_end_the_curves_and_never_hide_one_another() -> None:
         plot.put([Curve(0, [1.0], [float("nan")])])
         await pilot.pause()
         assert "waiting for the first step" in painted(pilot.app)
+
+
+async def test_the_empty_screen_says_everything_at_80_columns(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home", size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await until_painted(pilot, "Nothing to compare yet", "compare`.")

@@ -112,6 +112,11 @@ class CompareScreen(ArtifactActions, View):
         chosen = self.query_one("#compare-rows", Lines).chosen
         return self.seen.rows[int(chosen)] if self.seen is not None and chosen.isdigit() and int(chosen) < len(self.seen.rows) else None
 
+    def _set_heights(self, head: int, table: int) -> None:
+        """Rows for the table's head (or the sentence in its place), and for the table as a whole."""
+        self.query_one("#compare-head").styles.height = head
+        self.query_one("#compare-table").styles.height = table
+
     def _show(self) -> None:
         """Draw everything."""
         if not self.is_attached:
@@ -121,7 +126,8 @@ class CompareScreen(ArtifactActions, View):
                 "reading" if self.run_ids else "Nothing to compare yet: mark runs on Home with space and press v, or run `finetui compare`."
             )
             self.query_one("#compare-title", RuleLine).say(Content.styled("Compare", "bold $muted"))
-            self.query_one("#compare-head", Static).update(Content.styled(f" {words}", "$muted"))
+            self._set_heights(head=2, table=4)
+            self.query_one("#compare-head", Static).update(Content.styled(words, "$muted"))
             return self.query_one("#compare-rows", Lines).show([])
         self._show_title(self.seen)
         self._show_table(self.seen)
@@ -141,11 +147,11 @@ class CompareScreen(ArtifactActions, View):
         self.query_one("#compare-title", RuleLine).say(Content.assemble(*parts))
 
     def _show_table(self, seen: Seen) -> None:
-        pane, lines = self.query_one("#compare-table"), self.query_one("#compare-rows", Lines)
+        lines = self.query_one("#compare-rows", Lines)
         head, rows, self.skip, hidden = table_lines(seen, self.app.glyphs, max(30, self.size.width - 3), self.skip)
         more = f"  {self.app.glyphs.arrow} {hidden}" + (" more" if self.has_class("-wide") else "") if hidden else ""
         self.query_one("#compare-head", Static).update(Content.assemble(" ", head, (more, "$faint")))
-        pane.styles.height = min(len(rows) + 1, max(4, (self.size.height - 3) // 2))
+        self._set_heights(head=1, table=min(len(rows) + 1, max(4, (self.size.height - 3) // 2)))
         lines.show([(str(number), line, True) for number, line in enumerate(rows)])
 
     def _show_curves(self) -> None:
