@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from ..core.api import Task
 from ..core.compare.asking import Question, compare_request
 from ..core.compare.export import check_target
 from ..core.errors import UsageError
 from ..core.runs.requests import start
 from .command import App, command, settings_of
 from .comparison import comparison_outcome
-from .data import COLUMNS_HELP, columns_of
+from .data import COLUMNS_HELP, TASK_HELP, columns_of
 from .output import narrate, size, write_json
 from .watch import watch
 
@@ -27,7 +28,7 @@ _SET_HELP = "Any option, for every method that has it, or label:key=value for on
 @click.option("--methods", required=True, multiple=True, metavar="A,B,...", help=_METHODS_HELP)
 @click.option("--name", default="", help="Name of the comparison; the results are called NAME-METHOD.")
 @click.option("--set", "settings", multiple=True, metavar="[METHOD:]K=V", help=_SET_HELP)
-@click.option("--task", type=click.Choice(["causal-lm", "seq-cls"]), default="causal-lm", show_default=True, help="What is trained.")
+@click.option("--task", type=click.Choice(get_args(Task)), default=None, help=TASK_HELP)
 @click.option("--objective", default="", help="sft (answers) or text (every token); default: by the shape of the data.")
 @click.option("--columns", default="", help=COLUMNS_HELP)
 @click.option("--eval-data", multiple=True, metavar="FILE", help="What all are evaluated on.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from ..devices import select
 from ..errors import NameTaken, Refused, UsageError, closest, error_from_dict
 from ..options import describe, respelt
 from ..paths import Home, check_name
+from ..planner.reading import read_model
+from ..planner.tasks import choose_task
 from ..registry import BrokenPlugin
 from ..runs.requests import evaluate_request, train_request
 from ..runs.spec import CompareEntry, CompareRequest, TrainRequest
@@ -35,6 +37,7 @@ class Question:
 
     Attributes:
         methods: names of methods; ``label=method`` puts one method into the table several times.
+        task: none: see `planner.tasks.choose_task`.
         settings: as ``--set`` takes them: ``key`` for every method that has such an option, ``label:key`` for one.
         seeds: how many; they count up from ``seed``.
     """
@@ -44,7 +47,7 @@ class Question:
     methods: Sequence[str]
     settings: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
-    task: Task = "causal-lm"
+    task: Task | None = None
     objective: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     eval_data: Sequence[str | Path] = ()
@@ -70,18 +73,20 @@ def compare_request(home: Home, question: Question) -> tuple[str, CompareRequest
         raise UsageError(f"--seeds is {question.seeds}; it must be between 1 and 100", "3 shows the spread")
     if not question.eval_data and not question.eval_split > 0:
         raise UsageError("there would be nothing to compare on", "give --eval-data FILE, or an --eval-split above 0")
+    model = Catalog(home).model(question.model)
+    task = question.task or choose_task(read_model(Path(model.path)), question.columns)
+    question = replace(question, task=task)
     labels = read_methods(question.methods)
     settings = divide_settings(labels, question.settings)
     name = _comparison_name(home, question, labels)
     entries = [entry for label in labels for entry in _entries(home, question, name, label, labels[label], settings[label])]
     if all(entry.error for entry in entries):
         raise error_from_dict(entries[0].error or {})
-    model = Catalog(home).model(question.model)
     select(question.gpus)
     trained = next(entry.request for entry in entries if entry.request)
     shared = {key: value for key, value in respelt(TrainingOptions, question.settings).items() if key in _EVALUATION_OPTIONS}
     evaluation = evaluate_request(
-        home, model=question.model, data=question.eval_data or question.data, columns=question.columns, task=question.task,
+        home, model=question.model, data=question.eval_data or question.data, columns=question.columns, task=task,
         objective=question.objective, settings=shared,
     )  # fmt: skip
     evaluation = msgspec.structs.replace(
@@ -89,7 +94,7 @@ def compare_request(home: Home, question: Question) -> tuple[str, CompareRequest
         speed_tokens=SPEED_TOKENS, keep_going=True,
     )  # fmt: skip
     return name, CompareRequest(
-        model=trained["model"], model_path=model.path, data=trained["data"], task=question.task, entries=entries,
+        model=trained["model"], model_path=model.path, data=trained["data"], task=task, entries=entries,
         evaluation=msgspec.to_builtins(evaluation), devices=question.gpus,
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from finetui.core.errors import NameTaken, NotFound, UsageError
 from finetui.core.paths import Home
 from finetui.core.runs.spec import MergeRequest
 from finetui.core.runs.store import RunStore
+from support.models import tiny_model
 from support.tui import make_run
 
 
@@ -47,6 +48,14 @@ def test_entries_differ_in_method_and_seed_only(home: Home) -> None:
     assert (evaluation["held_out"], evaluation["split_seed"], evaluation["adapters"]) == (0.1, 7, [])
     _, given = compare_request(home, question(eval_data=[dataset("pirate_eval")]))
     assert (given.evaluation["held_out"], given.evaluation["data"]) == (0.0, [str(dataset("pirate_eval"))])
+
+
+def test_an_encoder_is_compared_as_a_classifier(home: Home, tmp_path: Path) -> None:
+    """Nobody says ``--task`` for BERT: there is only one that it can do."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": f"row {i}", "label": ("a", "b")[i % 2]}) + "\n" for i in range(8)))
+    _, request = compare_request(home, question(model=str(tiny_model(tmp_path / "bert", "bert")), data=[rows], methods=["lora"]))
+    assert (request.task, request.entries[0].request["task"], request.evaluation["task"]) == ("seq-cls",) * 3
 
 
 def test_labels_take_one_method_several_times() -> None:
