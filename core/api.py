@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from .choices import LossOn, Task
 from .errors import (
     CorruptFile,
     DataError,
@@ -29,7 +30,7 @@ from .errors import (
     UsageError,
     WorkFailed,
 )
-from .examples import Encoded, Example, LossOn, Rendered, ToolCall, Turn
+from .examples import Encoded, Example, Rendered, ToolCall, Turn
 from .exportcontract import Exporter, ExportSource
 from .facts import ask
 from .hubcontract import AdapterHub, HubContext, HubFile, PushPlan, Transfer
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
 
-Task = Literal["causal-lm", "seq-cls"]
 Artifact = Literal["adapter", "delta", "model"]
 
 # --------------------------------------------------------------------------------------------------------------------

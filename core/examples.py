@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-LossOn = Literal["assistant", "last", "all"]
-"""Which turns of a conversation carry loss: every one of the assistant's, its last, or everything that is shown."""
-
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:

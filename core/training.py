@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from .choices import LossOn
 from .errors import Incompatible, UsageError
-from .examples import LossOn
 from .options import option
 
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..api import LossOn, Task
+from ..choices import LossOn, Task
 
 RunKind = Literal["train", "evaluate", "compare", "merge", "export", "push", "pull"]
 State = Literal["queued", "starting", "running", "stopping", "stopped", "succeeded", "failed", "lost"]
