@@ -133,6 +133,11 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )(global_options(function))
 
 
+share_gpu_option = click.option(
+    "--share-gpu", is_flag=True, help="Use a GPU beside others that share it too, as far as the planned memory allows."
+)
+
+
 def command(*arguments: Any, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
     """`click.command` with the common options; the function's first argument is the `App`."""
 

@@ -8,7 +8,7 @@ import click
 
 from ..core.api import Task
 from ..core.runs.requests import evaluate_request
-from .command import App, command, settings_of
+from .command import App, command, settings_of, share_gpu_option
 from .data import COLUMNS_HELP, columns_of
 from .output import table, write_json
 from .watch import finish
@@ -32,15 +32,16 @@ _COLUMNS = [
 @click.option("--objective", default="", help="sft or text; default: by the shape of the data.")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="max_length, per_device_eval_batch_size, loss_on, ...")
 @click.option("--gpus", default=None, help="auto, none, or indices or UUIDs.")
+@share_gpu_option
 @click.option("--detach", is_flag=True, help="Return at once with the run's id.")
 def evaluate(
     app: App, model: str, adapters: tuple[str, ...], data: tuple[str, ...], task: Task | None, columns: str, objective: str,
-    settings: tuple[str, ...], gpus: str | None, detach: bool,
+    settings: tuple[str, ...], gpus: str | None, share_gpu: bool, detach: bool,
 ) -> None:  # fmt: skip
     """Loss and perplexity, averaged over the tokens that carry loss, or accuracy and macro-F1; the first row is the base alone."""
     request = evaluate_request(
         app.home, model=model, adapters=adapters, data=data, columns=columns_of(columns), task=task, objective=objective,
-        settings=settings_of(settings), gpus=gpus or app.settings.gpus,
+        settings=settings_of(settings), gpus=gpus or app.settings.gpus, share_gpu=share_gpu,
     )  # fmt: skip
     result = finish(app, app.home, "evaluate", f"eval-{request.model.rsplit('/', 1)[-1]}", request, detach=detach)
     if result is None:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train:train", "Fine-tune a model."),
     "compare": ("compare:compare", "Train several methods alike and put them into one table."),
     "runs": ("runs:runs", "List, watch, stop and resume runs."),
+    "queue": ("queue:queue", "Runs that wait for a device."),
     "eval": ("evaluate:evaluate", "Loss and perplexity of a base and its adapters."),
     "chat": ("chat:chat", "Talk to a model and swap adapters while talking."),
     "generate": ("chat:generate", "Answer one prompt."),

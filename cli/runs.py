@@ -86,8 +86,10 @@ def reproduction(run: Run) -> str:
     if run.spec.kind != "train":
         raise UsageError(f"run {run.spec.run} is a {run.spec.kind} run", "--toml is for training runs")
     request = run.spec.request
-    keys = ("model", "data", "eval_data", "eval_split", "columns", "task", "objective", "method", "seed", "split_seed", "gpus")
+    keys = ("model", "data", "eval_data", "eval_split", "columns", "task", "objective", "method", "seed", "split_seed", "gpus", "share_gpu")
     values: dict[str, Any] = {key: request[key] for key in keys if request.get(key) not in (None, "", [], {})}
+    if not values.get("share_gpu"):
+        values.pop("share_gpu", None)
     values["set"] = {k: v for k, v in {**request["training_options"], **request["method_options"]}.items() if v is not None}
     return tomli_w.dumps(values)
 

@@ -17,7 +17,7 @@ from ..core.errors import FineTUIError, UsageError
 from ..core.options import Option, describe
 from ..core.runs.requests import start, train_request
 from ..core.training import TrainingOptions
-from .command import App, command, key_values, settings_of, toml_value
+from .command import App, command, key_values, settings_of, share_gpu_option, toml_value
 from .data import COLUMNS_HELP, TASK_HELP, columns_of
 from .output import narrate, size, write_json
 from .watch import outcome, watch
@@ -109,15 +109,20 @@ def _value_of(flags: tuple[str, ...], args: list[str]) -> str:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--split-seed", type=int, default=None, help="Of the evaluation split; default: that of --seed.")
 @click.option("--gpus", default=None, help="auto, none, or indices or UUIDs: 0,1.")
+@share_gpu_option
+@click.option("--queue", is_flag=True, help="Let it wait in the queue; queued runs on the CPU take turns.")
+@click.option("--priority", type=int, default=0, show_default=True, help="In the queue; those with more come first.")
 @click.option("--executor", default="local", show_default=True, help="Where the run executes.")
 @click.option("--follow/--detach", "following", default=None, help="Watch it, or return at once; default: watch on a terminal.")
-def train(app: App, following: bool | None, **options: Any) -> None:
+def train(app: App, following: bool | None, queue: bool, priority: int, **options: Any) -> None:
     """Fine-tune a model. The run is detached: closing the terminal does not stop it.
+
+    Where its GPU is taken, or has not enough memory free, the run waits in the queue (finetui queue list).
 
     Options of the method appear here when --method is given: finetui train --method lora --help.
     """
     request = train_request(app.home, settings=_settings(options), **_arguments(app, options))
-    run = start(app.home, "train", request.name, request)
+    run = start(app.home, "train", request.name, request, queue=queue, priority=priority)
     if request.planned_memory_bytes:
         narrate(f"run {run.spec.run}: {request.name}, planned peak memory {size(request.planned_memory_bytes)}")
     if following is None:
@@ -127,10 +132,13 @@ def train(app: App, following: bool | None, **options: Any) -> None:
         return outcome(app, run)
     if app.json:
         return write_json(run.summary())
+    state = run.state()
+    if state.state == "queued":
+        narrate(f"queued: {state.reason}")
     narrate(f"detached; finetui runs follow {run.spec.run}")
 
 
-_REQUEST_KEYS = ("model", "method", "name", "task", "objective", "eval_split", "seed", "split_seed", "executor")
+_REQUEST_KEYS = ("model", "method", "name", "task", "objective", "eval_split", "seed", "split_seed", "share_gpu", "executor")
 
 
 def _arguments(app: App, options: dict[str, Any]) -> dict[str, Any]:

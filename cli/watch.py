@@ -87,8 +87,13 @@ class _View:
         self.app = app
         self.quiet = quiet
         self.total_steps = 0
+        self.reason = ""
 
     def show(self, update: Update, bar: Shown) -> None:
+        if update.state.reason != self.reason:
+            self.reason = update.state.reason
+            if update.state.state in ("queued", "starting") and self.reason:
+                narrate(f"  {update.state.state}: {self.reason}")
         for event in update.events:
             self.total_steps = event.data.get("total_steps", self.total_steps)
             if event.kind == "progress":

@@ -118,6 +118,12 @@ class NameTaken(Refused, FileExistsError):
     kind = "name_taken"
 
 
+class DeviceBusy(Refused):
+    """The device is there but in use: it can be had later."""
+
+    kind = "device_busy"
+
+
 class DoesNotFit(Refused):
     """The planned peak memory is above what the device has."""
 

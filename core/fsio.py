@@ -270,16 +270,20 @@ class FileLock:
         self.path = path
         self.fd = -1
 
-    def acquire(self, *, blocking: bool = False) -> bool:
+    def acquire(self, *, blocking: bool = False, shared: bool = False) -> bool:
         """Take the lock; returns whether it was taken (always true when ``blocking``).
+
+        Args:
+            shared: beside others that share it; nobody has it for himself then.
 
         `is_locked` holds the lock for an instant, so one refusal is not believed: it is asked again a few times.
         """
         with disk_errors(self.path):
             descriptor = self._open()
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         for attempt in range(1 if blocking else _LOCK_TRIES):
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+                fcntl.flock(descriptor, kind | (0 if blocking else fcntl.LOCK_NB))
             except BlockingIOError:
                 if attempt + 1 < _LOCK_TRIES:
                     time.sleep(0.005)

@@ -48,6 +48,16 @@ class Home:
         return self.root / "cache" / "tokenised"
 
     @property
+    def queue(self) -> Path:
+        """What waits for a device, in order."""
+        return self.root / "queue.json"
+
+    @property
+    def queue_log(self) -> Path:
+        """What the queue's runner did."""
+        return self.root / "queue.log"
+
+    @property
     def log(self) -> Path:
         """What the app itself logs (crash reports included)."""
         return self.root / "finetui.log"

@@ -12,6 +12,7 @@ import signal
 from .. import errors, fsio
 from . import identity, records, verdict
 from .launch import start_supervisor
+from .queue import serve
 from .spec import ACTIVE, RunState, host_name
 from .store import Run, RunStore
 
@@ -22,7 +23,11 @@ def refresh(run: Run) -> RunState:
     On a full disk the truth is returned although it cannot be written down; the next look tries again.
     """
     state = run.state()
-    if state.state not in ACTIVE or state.state == "queued" or run.spec.host != host_name() or fsio.is_locked(records.lock_file(run.dir)):
+    if state.state == "queued":
+        with contextlib.suppress(errors.FineTUIError):  # the queue cannot be read or served now; the next look tries again
+            serve(run.home)
+        return run.state()
+    if state.state not in ACTIVE or run.spec.host != host_name() or fsio.is_locked(records.lock_file(run.dir)):
         return state
     if identity.find_job(run.id, state.job) is not None:
         with contextlib.suppress(errors.Refused):  # someone else adopted it in between, or it ended

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import errors, fsio
+from .. import errors
 from . import records
 from .adopt import refresh
 from .spec import ACTIVE
@@ -21,7 +21,7 @@ def stop(run: Run, now: bool = False) -> None:
         DiskError: the request could not be left.
     """
     _require_active(run, "stopped")
-    if _stop_unstarted(run.dir):
+    if stop_unstarted(run.dir):
         return
     records.request(run.dir, records.STOP)
     if now:
@@ -45,16 +45,10 @@ def _require_active(run: Run, what: str) -> None:
         raise errors.Refused(f"run {run.id} has ended ({state.state}) and cannot be {what}", "`finetui runs list` shows what is active")
 
 
-def _stop_unstarted(folder: Path) -> bool:
-    """A queued run that nobody supervises has no one to ask: it is marked here."""
-    lock = fsio.FileLock(records.lock_file(folder))
-    if not lock.acquire():
-        return False
-    try:
-        state = records.read_state(folder)
-        if state.state != "queued":
+def stop_unstarted(folder: Path) -> bool:
+    """A queued run that nobody supervises has no one to ask: it is marked here, and so leaves the queue. Returns whether it was one."""
+    with records.unsupervised(folder, "queued") as state:
+        if state is None:
             return False
         records.change_state(folder, state, "stopped", "stopped before it started")
         return True
-    finally:
-        lock.release()

@@ -5,8 +5,9 @@ Only who holds the run's lock calls `change_state`.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,31 @@ def change_state(folder: Path, record: RunState, state: State, reason: str = "",
     write(folder / "state.json", record)
 
 
+@contextlib.contextmanager
+def unsupervised(folder: Path, *states: str) -> Iterator[RunState | None]:
+    """The state of a run that nobody supervises, with its lock held, to be changed; ``None`` if its lock is taken or its state is
+    none of ``states``."""
+    lock = fsio.FileLock(lock_file(folder))
+    if not lock.acquire():
+        yield None
+        return
+    try:
+        state = read_state(folder)
+        yield state if state.state in states else None
+    finally:
+        lock.release()
+
+
+def clear_requests(folder: Path) -> None:
+    """Forget what the attempt before was asked."""
+    for left in (folder / "control").iterdir():
+        left.unlink()
+
+
 def begin_attempt(folder: Path, record: RunState, supervisor: ProcessIdentity | None, attempt: int) -> None:
     """Forget how the last attempt ended (its result is kept as ``result.N.json``) and set the state to ``starting``."""
-    control = folder / "control"
     if attempt > record.attempt:
-        for request in control.iterdir():
-            request.unlink()
+        clear_requests(folder)
         if (folder / "result.json").exists():
             (folder / "result.json").rename(folder / f"result.{record.attempt}.json")
     change_state(

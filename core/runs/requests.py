@@ -26,6 +26,7 @@ from ..modelspec import TOKENIZER_FILES
 from ..options import describe, flattened, parse, respelt, to_dict
 from ..paths import Home
 from ..planner.advice import make_plan, require_fit
+from ..planner.loaded import loaded_bytes
 from ..planner.memory import Plan
 from ..planner.ranking import Ranked, rank_methods
 from ..planner.reading import read_model
@@ -170,6 +171,7 @@ def train_request(
     seed: int = 0,
     split_seed: int | None = None,
     gpus: str = "auto",
+    share_gpu: bool = False,
     executor: str = "local",
 ) -> TrainRequest:
     """Check and resolve a training run without starting it.
@@ -209,7 +211,7 @@ def train_request(
         data=files, eval_data=evaluation, eval_split=eval_split, columns=dict(columns or {}), task=task, labels=labels, objective=objective,
         method=method, method_options=method_options, training_options=training_options,
         options=effective_options(plugin, training_options, method_options), seed=seed, split_seed=split_seed, name=result,
-        output=str(folder / result), gpus=gpus, executor=executor,
+        output=str(folder / result), gpus=gpus, share_gpu=share_gpu, executor=executor,
         planned_memory_bytes=plan.total_bytes, planned_tensor_bytes=plan.total_bytes - plan.parts["overhead"],
         planned_overhead_bytes=round(plan.parts["overhead"] / plan.record.overhead_factor),
     )  # fmt: skip
@@ -266,8 +268,11 @@ def _fitting_plan(
     labels: int,
     past: Sequence[Past],
 ) -> Plan:
-    """The plan on the first device where it fits; raises `DoesNotFit` where no device that may be used has so much memory."""
-    devices = select(gpus)
+    """The plan on the first device where it fits; raises `DoesNotFit` where no device that may be used has so much memory.
+
+    A GPU counts as if it were empty: the run waits until enough of it is free.
+    """
+    devices = [_emptied(device) if device.kind == "cuda" else device for device in select(gpus)]
     require_pageable(parse(TrainingOptions, training_options, owner="training"), devices[0].kind)
     plans = [
         plan_on(device, model, method, method_options, training_options, task=task, num_labels=labels, rows=rows.examples, past=past)
@@ -277,6 +282,10 @@ def _fitting_plan(
     if not fitting:
         require_fit(plans[0], devices[0])
     return fitting[0]
+
+
+def _emptied(device: Device) -> Device:
+    return msgspec.structs.replace(device, memory_free=device.memory_total)
 
 
 def evaluate_request(
@@ -290,6 +299,7 @@ def evaluate_request(
     objective: str = "",
     settings: Mapping[str, Any] | None = None,
     gpus: str = "auto",
+    share_gpu: bool = False,
 ) -> EvaluateRequest:
     """Check and resolve an evaluation of a base and any number of its adapters.
 
@@ -312,6 +322,7 @@ def evaluate_request(
         model=model, model_path=entry.path, adapters=[{"name": a.name, "path": a.path} for a in found], data=files,
         columns=dict(columns or {}), task=task, objective=objective, max_length=options.max_length,
         batch_size=options.per_device_eval_batch_size, loss_on=options.loss_on, system_prompt=options.system_prompt, gpus=gpus,
+        share_gpu=share_gpu, planned_memory_bytes=loaded_bytes([entry.path, *(adapter.path for adapter in found)]),
     )  # fmt: skip
 
 
@@ -353,12 +364,12 @@ def merge_request(
     )  # fmt: skip
 
 
-def start(home: Home, kind: RunKind, name: str, request: msgspec.Struct) -> Run:
-    """Create a run's directory and start it, detached; returns as soon as its supervisor is ready.
+def start(home: Home, kind: RunKind, name: str, request: msgspec.Struct, *, queue: bool = False, priority: int = 0) -> Run:
+    """Create a run's directory and start it, detached, or let it wait in the queue; returns as `launch` does.
 
     Args:
         request: the request struct of the kind.
     """
     run = RunStore(home).create(kind, name, request)
-    launch(run)
+    launch(run, queue=queue, priority=priority)
     return run

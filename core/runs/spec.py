@@ -62,6 +62,7 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
         name: of the result in the catalog.
         output: folder the result is published to (absent until the run succeeds).
         gpus: ``auto``, ``none``, or indices/UUIDs joined by commas.
+        share_gpu: take a GPU beside others that share it, as far as the planned memory allows.
         options: every training and method option as it takes effect, for the record.
         planned_memory_bytes: the planner's peak, for the record.
         planned_tensor_bytes: what of it is not overhead.
@@ -88,6 +89,7 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     output: str
     gpus: str = "auto"
+    share_gpu: bool = False
     executor: str = "local"
     planned_memory_bytes: int = 0
     planned_tensor_bytes: int = 0
@@ -103,6 +105,7 @@ class EvaluateRequest(msgspec.Struct, frozen=True, kw_only=True):
         held_out: above 0: only the share of the rows that training with this split and ``split_seed`` keeps for evaluation.
         speed_tokens: above 0: also measure how fast each generates, over so many tokens a prompt (or classifies).
         keep_going: an adapter that cannot be evaluated becomes a row with its ``error``.
+        planned_memory_bytes: of the weights and what comes with them; a batch's activations are not in it.
     """
 
     model: str
@@ -121,6 +124,8 @@ class EvaluateRequest(msgspec.Struct, frozen=True, kw_only=True):
     speed_tokens: int = 0
     keep_going: bool = False
     gpus: str = "auto"
+    share_gpu: bool = False
+    planned_memory_bytes: int = 0
 
 
 class CompareEntry(msgspec.Struct, frozen=True, kw_only=True):

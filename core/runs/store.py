@@ -35,6 +35,11 @@ class Run:
         """The run's ULID."""
         return self.spec.run
 
+    @property
+    def home(self) -> Home:
+        """The home directory that it belongs to."""
+        return Home(self.dir.parent.parent)
+
     def state(self) -> RunState:
         """Where it stands, as last written (`adopt.refresh` also looks whether that is still true)."""
         return records.read_state(self.dir)
@@ -59,7 +64,14 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """The JSON of ``runs show``."""
         state = self.state()
-        return summarise(self.spec, state, self.events(), self.last_metrics(), records.read_result(self.dir, state.attempt))
+        row = summarise(self.spec, state, self.events(), self.last_metrics(), records.read_result(self.dir, state.attempt))
+        return row | {"queue_position": self._queue_position() if state.state == "queued" else None}
+
+    def _queue_position(self) -> int | None:
+        from .queue import Queue  # it stands on runs itself
+
+        waiting = Queue(self.home).find(self.id)
+        return waiting.position if waiting else None
 
 
 class RunStore:

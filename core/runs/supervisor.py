@@ -1,8 +1,9 @@
-"""The supervisor of one run: ``python -m finetui.core.runs.supervisor RUN_DIR start|resume|adopt READY_FD``.
+"""The supervisor of one run: ``python -m finetui.core.runs.supervisor RUN_DIR start|resume|adopt READY_FD LEASE``.
 
-A process and session of its own that holds the run's lock while it lives, leases GPUs, starts the job, passes stop
-requests on, and writes down how it ended. Whoever launches a run waits for its first word, one JSON object written to READY_FD:
-``{"ready": pid}`` or ``{"error": {...}}``. So it imports little, and what it needs later it imports later.
+A process and session of its own that holds the run's lock while it lives, starts the job on the devices that it was handed (LEASE:
+their names and inherited lock files, as JSON), passes stop requests on, and writes down how it ended. Whoever launches a run waits
+for its first word, one JSON object written to READY_FD: ``{"ready": pid}`` or ``{"error": {...}}``. So it imports little, and what
+it needs later it imports later.
 """
 
 from __future__ import annotations
@@ -22,12 +23,11 @@ from ..environment import COMPUTE_ENVIRONMENT
 from . import identity, records, reserve, verdict
 from .failure import describe_error
 from .ladder import Ladder
+from .leases import Lease
 from .spec import ACTIVE, JOB_MODULES, LEADERS, RunSpec, RunState, State, host_name
 
 if TYPE_CHECKING:
     import subprocess
-
-    from .leases import Lease
 
 POLL_SECONDS = 0.2
 """How often requests and the first sign of life are looked for. The job's end is noticed at once."""
@@ -39,14 +39,18 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Supervisor:
-    """One run under supervision; the caller holds its lock."""
+    """One run under supervision; the caller holds its lock.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        lease: what the job may compute on.
+    """
+
+    def __init__(self, folder: Path, lease: Lease) -> None:
         self.folder = folder
         self.spec: RunSpec = records.read_spec(folder)
         self.state: RunState = records.read_state(folder)
         self.process: subprocess.Popen[bytes] | None = None
-        self.lease: Lease | None = None
+        self.lease = lease
         self.began = 0.0
         """When this attempt began, or when the last supervisor wrote its last word."""
         self.memory_kills = verdict.memory_kills()
@@ -70,7 +74,7 @@ class Supervisor:
             self.began = self.state.history[-1]["time"] if self.state.history else 0.0
             self.note(state, "adopted: its supervisor had died", supervisor=me, job=job)
             return
-        if state not in (("queued",) if mode == "start" else ("stopped", "failed", "lost")):
+        if state not in (("queued",) if mode == "start" else ("queued", "stopped", "failed", "lost")):
             raise errors.Refused(f"run {self.spec.run} is {state} and cannot be {'started' if mode == 'start' else 'resumed'}")
         if mode == "resume":
             self.sweep()
@@ -99,24 +103,21 @@ class Supervisor:
         self.watch()
         code = self.process.wait() if self.process is not None else None
         self.sweep()
-        if self.lease is not None:
-            self.lease.release()
+        self.lease.release()
         out_of_memory = verdict.memory_kills() > self.memory_kills
         end = verdict.judge(self.folder, self.state.attempt, code, self.ladder, out_of_memory=out_of_memory)
         self.finish(end.state, end.reason, exit_code=end.exit_code, error=end.error)
 
     def start_job(self) -> bool:
-        """Lease devices and start the job process; ``False`` when a stop came first.
+        """Start the job process; ``False`` when a stop came first.
 
         Raises:
-            NotFound, Refused: the GPUs asked for do not exist or may not be used.
             WorkFailed: the process could not be started.
         """
         import subprocess
 
         reserve.make_reserve(self.folder)
-        self.lease = self.take_devices()
-        if self.lease is None or records.is_requested(self.folder, records.STOP):
+        if records.is_requested(self.folder, records.STOP):
             return False
         command = [sys.executable, "-P", "-m", self.spec.module or JOB_MODULES[self.spec.kind], str(self.folder)]
         environment = {**COMPUTE_ENVIRONMENT, **os.environ, identity.TAG: self.spec.run}
@@ -131,19 +132,6 @@ class Supervisor:
         job = identity.identify(self.process.pid)
         self.note("starting", job=job, devices=self.lease.devices)
         return True
-
-    def take_devices(self) -> Lease | None:
-        """Lease what the request asks for; ``None`` when a stop came while waiting."""
-        from .leases import Lease, wait_for_devices
-
-        gpus = str(self.spec.request.get("gpus", "none"))
-        return Lease(["cpu"]) if gpus == "none" else wait_for_devices(gpus, self.keep_waiting)
-
-    def keep_waiting(self, reason: str) -> bool:
-        """Say once what is waited for; go on unless the run is to stop."""
-        if self.state.reason != reason:
-            self.note("starting", reason)
-        return not records.is_requested(self.folder, records.STOP)
 
     def watch(self) -> None:
         """Wait for the job's end, which may not be our child; note its first sign of life and pass requests on."""
@@ -198,13 +186,15 @@ class Supervisor:
 def main() -> None:
     """Fork once, so that the launcher can wait for us and leaves no zombie; then supervise."""
     folder, mode, ready = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    lease = msgspec.json.decode(sys.argv[4], type=Lease)
     if os.fork() > 0:
         os._exit(0)
     os.setsid()
-    os.set_inheritable(ready, False)
+    for descriptor in (ready, *lease.descriptors):
+        os.set_inheritable(descriptor, False)
     lock = fsio.FileLock(records.lock_file(folder))
     try:
-        supervisor = _take_over(folder, mode, lock)
+        supervisor = _take_over(folder, mode, lock, lease)
     except errors.FineTUIError as problem:
         _answer(ready, {"error": problem.to_dict()})
         return
@@ -216,14 +206,14 @@ def main() -> None:
         lock.release()
 
 
-def _take_over(folder: Path, mode: str, lock: fsio.FileLock) -> Supervisor:
+def _take_over(folder: Path, mode: str, lock: fsio.FileLock, lease: Lease) -> Supervisor:
     """Get the lock, then the signals, then the run."""
     if not lock.acquire():
         raise errors.Refused(f"run {folder.name} is supervised already", f"follow it: finetui runs follow {folder.name}")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: records.request(folder, records.STOP))
-    supervisor = Supervisor(folder)
+    supervisor = Supervisor(folder, lease)
     supervisor.begin(mode)
     return supervisor
 

@@ -125,13 +125,6 @@ def test_unknown_job_module_fails_with_its_words(toys: Toys) -> None:
     assert error is not None and "exit code 1" in error["message"] and "no_such_module" in error["message"]
 
 
-def test_unknown_gpu_fails_before_a_job_starts(toys: Toys) -> None:
-    run = toys.start(gpus="97")
-    state = wait_for_end(run)
-    assert (state.state, state.job) == ("failed", None)
-    assert state.error is not None and state.error["kind"] == "not_found" and "97" in state.error["message"]
-
-
 def test_supervisor_that_cannot_start_is_reported(toys: Toys) -> None:
     run = toys.create()
     (run.dir / "spec.json").unlink()

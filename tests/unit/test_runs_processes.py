@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from finetui.core.devices import Device
 from finetui.core.errors import DataError, DiskError, OutOfMemory, WorkFailed
 from finetui.core.fsio import is_locked
 from finetui.core.runs import ladder, leases, records
@@ -22,6 +21,7 @@ from finetui.core.runs.verdict import judge
 from support.runs import python, until
 
 SLEEP = "import time; time.sleep(60)"
+ME = leases.holder("a test", os.getpid())
 
 
 def test_identity_of_a_live_process_and_of_a_zombie() -> None:
@@ -63,25 +63,26 @@ def test_tagged_processes_are_found_oldest_first(monkeypatch: pytest.MonkeyPatch
 
 def test_gpu_is_leased_once_and_as_long_as_the_job_lives(tmp_path: Path) -> None:
     """The lock survives the process that took it, because the job has inherited the descriptor."""
-    lease = leases.acquire(["GPU-b", "GPU-a"])
+    lease = leases.acquire(["GPU-b", "GPU-a"], ME)
     assert lease is not None and lease.visible_devices == "GPU-b,GPU-a"
-    assert leases.acquire(["GPU-a"]) is None and leases.acquire(["GPU-c", "GPU-b"]) is None
+    assert leases.acquire(["GPU-a"], ME) is None and leases.acquire(["GPU-c", "GPU-b"], ME) is None
+    assert leases.alone("GPU-a") == ME and leases.alone("GPU-c") is None
     assert not is_locked(tmp_path / "locks" / "gpu-GPU-c.lock"), "all of them or none"
     job = subprocess.Popen([sys.executable, "-c", SLEEP], pass_fds=lease.descriptors)
     lease.release()
     try:
-        assert leases.acquire(["GPU-a"]) is None
+        assert leases.acquire(["GPU-a"], ME) is None
     finally:
         job.kill()
         job.wait()
-    again = until(lambda: leases.acquire(["GPU-a", "GPU-b"]))
+    again = until(lambda: leases.acquire(["GPU-a", "GPU-b"], ME))
     again.release()
 
 
 def test_lease_files_are_everyone_s(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        lease = leases.acquire(["GPU-x"])
+        lease = leases.acquire(["GPU-x"], ME)
     finally:
         os.umask(before)
     assert lease is not None
@@ -90,35 +91,36 @@ def test_lease_files_are_everyone_s(tmp_path: Path) -> None:
     assert (folder / "gpu-GPU-x.lock").stat().st_mode & 0o777 == 0o666 and folder.stat().st_mode & 0o7777 == 0o1777
 
 
-def test_no_gpu_asked_for_is_the_cpu() -> None:
-    lease = leases.wait_for_devices("none", lambda reason: False)
-    assert lease is not None and (lease.devices, lease.visible_devices, lease.descriptors) == (["cpu"], "", ())
+GB = 10**9
 
 
-def test_auto_takes_a_free_gpu_and_waits_when_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpus = [Device(kind="cuda", id=str(n), uuid=f"GPU-{n}", name="", memory_total=9, memory_free=9 - n) for n in range(2)]
-    monkeypatch.setattr(leases, "select", lambda wanted: gpus if wanted == "auto" else [gpus[int(n)] for n in wanted.split(",")])
-    monkeypatch.setattr(leases, "RETRY_SECONDS", 0.01)
-    never = lambda reason: pytest.fail(f"waited: {reason}")  # noqa: E731
-    first, second = leases.wait_for_devices("auto", never), leases.wait_for_devices("auto", never)
-    assert first is not None and second is not None
-    assert (first.devices, second.devices) == (["GPU-0"], ["GPU-1"])
-    reasons: list[str] = []
-
-    def wait_twice(reason: str) -> bool:
-        reasons.append(reason)
-        if len(reasons) == 2:
-            first.release()
-        return True
-
-    third = leases.wait_for_devices("auto", wait_twice)
-    assert third is not None and third.devices == ["GPU-0"] and reasons == ["every GPU is taken by another run"] * 2
-    assert leases.wait_for_devices("0,1", lambda reason: False) is None
-    third.release()
+def test_sharers_reserve_what_they_will_use(tmp_path: Path) -> None:
+    """One who is still loading has used nothing yet, and is counted all the same."""
+    share = lambda memory, free: leases.acquire_shared("GPU-s", ME, memory, free=free, total=80 * GB)  # noqa: E731
+    first = share(30 * GB, 80 * GB)
+    assert first is not None and [sharer.reserved for sharer in leases.sharers("GPU-s")] == [30 * GB]
+    assert leases.room("GPU-s", free=80 * GB, total=80 * GB) == 50 * GB
+    assert share(51 * GB, 80 * GB) is None, "reserved though not used"
+    assert share(40 * GB, 39 * GB) is None, "used by somebody else"
+    second = share(50 * GB, 80 * GB)
+    assert second is not None and share(1, 80 * GB) is None
+    assert leases.acquire(["GPU-s"], ME) is None and leases.alone("GPU-s") is None, "alone and shared never mix"
+    first.release()
+    third = share(30 * GB, 80 * GB)
+    assert third is not None, "what a sharer leaves is room again"
     second.release()
-    both = leases.wait_for_devices("0,1", never)
-    assert both is not None and both.visible_devices == "GPU-0,GPU-1"
-    both.release()
+    third.release()
+    whole = leases.acquire(["GPU-s"], ME)
+    assert whole is not None and share(1, 80 * GB) is None and leases.sharers("GPU-s") == []
+    whole.release()
+
+
+def test_a_gpu_has_a_limited_number_of_sharers() -> None:
+    held = [leases.acquire_shared("GPU-m", ME, 0, free=GB, total=GB) for _ in range(leases.MOST_SHARERS)]
+    assert all(held) and leases.acquire_shared("GPU-m", ME, 0, free=GB, total=GB) is None
+    for lease in held:
+        assert lease is not None
+        lease.release()
 
 
 def test_ladder_asks_then_tells_then_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
