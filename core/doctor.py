@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from . import registry
-from .devices import Device, driver_version, list_devices
+from .devices import Device, DeviceProcess, driver_version, list_devices, rocm_version
 from .paths import Home
 
 State = Literal["ok", "warn", "fail"]
@@ -27,10 +27,11 @@ _LOW_DISK, _NO_DISK = 10_000_000_000, 1_000_000_000
 _PROBE_SECONDS = 120
 _PROBE = """
 import json, torch
-cuda = torch.cuda.is_available()
+cuda, names = torch.cuda.is_available(), {"CUDA": torch.version.cuda, "ROCm": torch.version.hip}
+built = " ".join(f"{name} {number}" for name, number in names.items() if number)
 bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else any(
     torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
-print(json.dumps({"cuda": cuda, "devices": torch.cuda.device_count(), "built": torch.version.cuda or "", "bf16": bool(bf16)}))
+print(json.dumps({"cuda": cuda, "devices": torch.cuda.device_count(), "built": built, "bf16": bool(bf16)}))
 """
 
 
@@ -76,7 +77,13 @@ def _devices(found: list[Device]) -> Iterator[Check]:
         if device.kind == "cpu":
             memory = f"{device.memory_free / 1e9:.1f} of {device.memory_total / 1e9:.1f} GB free"
             yield Check("cpu", "ok", f"{device.name}, {device.cores} cores, {memory}")
-            yield Check("gpu", "warn", device.problem, "training runs on the CPU: slow for models above some hundred million parameters")
+            if device.problem:
+                hint = "training runs on the CPU: slow for models above some hundred million parameters"
+                yield Check("gpu", "warn", device.problem, hint)
+        elif device.problem and device.vendor == "amd" and not rocm_version():  # a small GPU beside the CPU is no failure
+            yield Check(
+                f"gpu {device.id}", "warn", f"{device.name}: {device.problem}", "the torch build for ROCm uses it: https://pytorch.org"
+            )
         elif device.problem:
             yield Check(f"gpu {device.id}", "fail", device.problem, "`nvidia-smi` and `dmesg` tell more; a restart may help")
         else:
@@ -91,10 +98,16 @@ def _gpu_text(device: Device) -> str:
     if device.temperature is not None:
         parts.append(f"{device.temperature:.0f} °C")
     if device.processes:
-        parts.append(f"{len(device.processes)} processes")
+        parts.append("held by " + ", ".join(_holder(process) for process in device.processes))
     if device.compute_capability is not None and device.compute_capability < (8, 0):
         parts.append("no bfloat16: float16 is used")
     return ", ".join(parts)
+
+
+def _holder(process: DeviceProcess) -> str:
+    """A process on a GPU: whose it is, and how much it holds."""
+    who = f"run {process.run}" if process.run else " of ".join(filter(None, (process.name or f"process {process.pid}", process.user)))
+    return who if process.memory is None else f"{who} ({process.memory / 1e9:.1f} GB)"
 
 
 def _packages() -> Iterator[Check]:
@@ -230,8 +243,8 @@ def probe_torch(found: list[Device] | None = None) -> Check:
         return Check("torch probe", "fail", reason[-1], "reinstall torch")
     bf16 = "bfloat16" if answer["bf16"] else "no bfloat16"
     if answer["cuda"]:
-        return Check("torch probe", "ok", f"CUDA {answer['built']}, {answer['devices']} devices, {bf16}")
+        return Check("torch probe", "ok", f"{answer['built']}, {answer['devices']} devices, {bf16}")
     if any(device.kind == "cuda" and device.usable for device in found or ()):
-        why = "this torch is built without CUDA" if not answer["built"] else f"CUDA {answer['built']} does not start with this driver"
+        why = "this torch is built without CUDA" if not answer["built"] else f"{answer['built']} does not start with this driver"
         return Check("torch probe", "fail", f"the GPU is there, but {why}", "install the torch build for this driver: https://pytorch.org")
     return Check("torch probe", "ok", f"CPU, {bf16}")

@@ -211,8 +211,8 @@ def _open_log(path: Path | None) -> BinaryIO:
 
 
 def _device_environment(gpus: str) -> dict[str, str]:
-    """``CUDA_VISIBLE_DEVICES`` for the worker, which uses one GPU: the first that ``gpus`` selects; empty hides them all."""
+    """What the worker may see: it uses one device, the first that ``gpus`` selects."""
+    from .devices import environment_of
     from .devices import select as select_devices
 
-    device = select_devices(gpus)[0]
-    return {"CUDA_VISIBLE_DEVICES": device.uuid if device.kind == "cuda" else ""}
+    return environment_of([select_devices(gpus)[0].uuid])

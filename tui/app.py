@@ -155,8 +155,9 @@ class FineTuiApp(Acting, App[int]):
         first = not self.devices
         self.devices = message.devices
         if first:
-            kinds = {device.name for device in message.devices}
-            what = f"{len(message.devices)} × {kinds.pop()}" if len(kinds) == 1 and len(message.devices) > 1 else ", ".join(sorted(kinds))
+            found = [device for device in message.devices if device.kind != "cpu" and device.usable] or list(message.devices)
+            kinds = {device.name for device in found}
+            what = f"{len(found)} × {kinds.pop()}" if len(kinds) == 1 and len(found) > 1 else ", ".join(sorted(kinds))
             self.machine_line += f" {self.glyphs.dot} {what}"
             if self.screen_stack:
                 for bar in self.screen.query(TopBar):

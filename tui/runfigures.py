@@ -61,7 +61,10 @@ def narrow_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[D
             ("memory peak" if facts.ended else "peak", f"{human_bytes(last.get('peak_memory_bytes'))} {_over(facts, request, glyphs)}"),
             ("planned", human_bytes(request.get("planned_memory_bytes") or None)), ("tokens", human_count(last.get("tokens"))),
         ],
-        [(device.id, _busy(device)) for device in devices[:2]] + [("speed", spark(list(facts.recent["tokens_per_second"]), 20, glyphs))],
+        [
+            *((device.id, _busy(device)) for device in _leased(facts, devices)[:2]),
+            ("speed", spark(list(facts.recent["tokens_per_second"]), 20, glyphs)),
+        ],
     ]  # fmt: skip
     return Content("\n").join([_joined(line) for line in lines])
 
@@ -123,10 +126,14 @@ def _over(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs) -> str:
     return f"{glyphs.warning} over" if peak and planned and peak > planned else ""
 
 
+def _leased(facts: RunFacts, devices: Sequence[Device]) -> list[Device]:
+    """The devices that the run computes on."""
+    return [device for device in devices if device.uuid in facts.devices]
+
+
 def _device(facts: RunFacts, devices: Sequence[Device], glyphs: Glyphs, row: Any, graph: int) -> list[Content]:
-    mine = [device for device in devices if device.uuid in facts.devices or device.id in facts.devices] or list(devices[:1])
     lines = []
-    for device in mine[:4]:
+    for device in _leased(facts, devices)[:4]:
         name = "CPU" if device.kind == "cpu" else f"GPU {device.id}"
         busy = device.utilisation
         lines.append(row(name, f"{busy:.0f} % busy" if busy is not None else "", bar((busy or 0) / 100, graph, glyphs), "$accent"))

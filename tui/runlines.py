@@ -1,18 +1,14 @@
-"""Runs and devices as lines of text, for the lists that show them."""
+"""Runs as lines of text, for the lists that show them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textual.content import Content
 
-from .format import NOTHING, clock, duration, figure, human_bytes, human_count, percent
+from .format import NOTHING, clock, duration, figure, human_count, percent
 from .glyphs import STATE_STYLES, Glyphs, bar, padded, shorten
 from .watching import RunRow
-
-if TYPE_CHECKING:
-    from ..core.devices import Device
 
 
 def state_text(state: str, glyphs: Glyphs) -> Content:
@@ -94,21 +90,3 @@ def selected_run(row: RunRow, glyphs: Glyphs) -> Content:
 def pair(name: str, value: str, width: int = 9) -> Content:
     """A name and its value, in two columns."""
     return Content.assemble((f"{name:<{width}}", "$muted"), (value, "$foreground"))
-
-
-def device_lines(devices: Sequence[Device], glyphs: Glyphs, width: int) -> Content:
-    """Devices with memory and, for GPUs, how busy they are; two lines each."""
-    lines: list[Content] = []
-    for device in devices:
-        share = device.memory_used / device.memory_total if device.memory_total else 0.0
-        title = Content.assemble((f"{device.id:<4}", "$accent"), (shorten(device.name, width - 5, glyphs), "$foreground"))
-        figures = f"{human_bytes(device.memory_used)} of {human_bytes(device.memory_total)}"
-        lines += [title, Content.assemble(("    " + bar(share, 10, glyphs), "$accent"), (f"  {figures}", "$muted"))]
-        busy = [
-            f"{device.utilisation:.0f} % busy" if device.utilisation is not None else "",
-            f"{device.cores} cores" if device.cores else "",
-        ]
-        busy += [f"{device.temperature:.0f} °C" if device.temperature is not None else "", f"{device.power:.0f} W" if device.power else ""]
-        if any(busy):
-            lines.append(Content.styled("    " + "   ".join(filter(None, busy)), "$muted"))
-    return Content("\n").join(lines) if lines else Content.styled("looking for devices", "$muted")

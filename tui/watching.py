@@ -317,7 +317,7 @@ class RunWatcher:
     def _sample(self) -> None:
         from ..core.devices import sample
 
-        devices = tuple(sample())
+        devices = tuple(sample(processes=True))
         if devices != self._devices and self._post_devices is not None and not self._ended:
             self._devices = devices
             self._post_devices(devices)

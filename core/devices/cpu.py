@@ -28,8 +28,12 @@ def cpu_device(problem: str = "") -> Device:
         total, free = limit, min(free, max(0, limit - used))
     return Device(
         kind="cpu", id="cpu", uuid="cpu", name=_name(), memory_total=total, memory_free=free, utilisation=_load(),
-        cores=len(os.sched_getaffinity(0)), problem=problem,
+        cores=_cores(), problem=problem,
     )  # fmt: skip
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _asked_before = False

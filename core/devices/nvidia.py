@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from .device import Device, DeviceProcess
+from .processes import describe
+
+_RETRY_SECONDS = 30.0
+"""How often GPUs are looked for anew while one of them does not work."""
 
 
 class _Session:
@@ -19,6 +26,7 @@ class _Session:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.began = time.monotonic()
         self.nvml: Any = None
         self.handles: list[tuple[str, Any, str]] = []
         self.problem = ""
@@ -39,6 +47,9 @@ class _Session:
 
 _session: _Session | None = None
 
+_seen: dict[str, Device] = {}
+"""Every GPU by id as it was when it last answered: one that is lost keeps its name."""
+
 
 def _current(*, fresh: bool = False) -> _Session:
     """The session of this process; a forked child and a caller that wants to look again get a new one."""
@@ -57,6 +68,7 @@ def _explain(nvml: Any, problem: Exception) -> str:
         nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "the NVIDIA driver was updated without a restart (library and kernel module differ)",
         nvml.NVML_ERROR_NO_PERMISSION: "the NVIDIA driver refuses access",
         nvml.NVML_ERROR_GPU_IS_LOST: "the GPU has fallen off the bus or is being reset",
+        nvml.NVML_ERROR_RESET_REQUIRED: "the GPU must be reset before it works again (nvidia-smi --gpu-reset, or a restart)",
     }
     return sentences.get(code, f"NVML: {problem}")
 
@@ -80,10 +92,11 @@ def _slices(nvml: Any, handle: Any) -> list[Any]:
     try:
         if nvml.nvmlDeviceGetMigMode(handle)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
             return []
+        count = nvml.nvmlDeviceGetMaxMigDeviceCount(handle)
     except nvml.NVMLError:
         return []  # not a GPU that can be divided
     parts = []
-    for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+    for number in range(count):
         try:
             parts.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number))
         except nvml.NVMLError:
@@ -116,7 +129,11 @@ def gpus(*, fresh: bool = False, processes: bool = False) -> list[Device]:
         processes: list the processes on each, too.
     """
     session = _current(fresh=fresh)
-    return [_read(session.nvml, *row, processes=processes) for row in session.handles]
+    found = [_read(session.nvml, *row, processes=processes) for row in session.handles]
+    if any(device.problem for device in found) and time.monotonic() - session.began > _RETRY_SECONDS:
+        _current(fresh=True)
+    _seen.update({device.id: device for device in found if not device.problem})
+    return found
 
 
 def _read(nvml: Any, id: str, handle: Any, problem: str, *, processes: bool) -> Device:
@@ -128,7 +145,7 @@ def _read(nvml: Any, id: str, handle: Any, problem: str, *, processes: bool) -> 
         try:
             return question(handle, *arguments)
         except nvml.NVMLError as failure:
-            if getattr(failure, "value", None) == nvml.NVML_ERROR_GPU_IS_LOST:
+            if getattr(failure, "value", None) in (nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED):
                 raise
             return None
 
@@ -140,20 +157,35 @@ def _read(nvml: Any, id: str, handle: Any, problem: str, *, processes: bool) -> 
         power, limit = ask(nvml.nvmlDeviceGetPowerUsage), ask(nvml.nvmlDeviceGetEnforcedPowerLimit)
         capability = ask(nvml.nvmlDeviceGetCudaComputeCapability)
         temperature = ask(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU)
-        running = ask(nvml.nvmlDeviceGetComputeRunningProcesses) if processes else None
+        running = _processes(ask, nvml) if processes else ()
     except nvml.NVMLError as failure:
         return _lost(id, _explain(nvml, failure))
     return Device(
-        kind="cuda", id=id, uuid=uuid, name=name, memory_total=int(memory.total), memory_free=int(memory.free),
+        kind="cuda", vendor="nvidia", id=id, uuid=uuid, name=name, memory_total=int(memory.total), memory_free=int(memory.free),
         utilisation=None if rates is None else float(rates.gpu), temperature=None if temperature is None else float(temperature),
         power=None if power is None else power / 1000, power_limit=None if limit is None else limit / 1000,
         compute_capability=None if capability is None else (int(capability[0]), int(capability[1])),
-        processes=tuple(DeviceProcess(process.pid, process.usedGpuMemory) for process in running or ()),
+        processes=running,
     )  # fmt: skip
 
 
+def _processes(ask: Callable[..., Any], nvml: Any) -> tuple[DeviceProcess, ...]:
+    """Who holds memory for computing or for graphics; a process may do both."""
+    held = {
+        process.pid: process.usedGpuMemory
+        for question in (nvml.nvmlDeviceGetGraphicsRunningProcesses, nvml.nvmlDeviceGetComputeRunningProcesses)
+        for process in ask(question) or ()
+    }
+    return tuple(describe(pid, memory) for pid, memory in sorted(held.items()))
+
+
 def _lost(id: str, problem: str) -> Device:
-    return Device(kind="cuda", id=id, uuid="", name=f"GPU {id}", memory_total=0, memory_free=0, problem=problem)
+    """A GPU that does not answer: who it was, if it ever did, and nothing that can be used."""
+    if id not in _seen:
+        return Device(kind="cuda", vendor="nvidia", id=id, uuid="", name=f"GPU {id}", memory_total=0, memory_free=0, problem=problem)
+    return msgspec.structs.replace(
+        _seen[id], memory_free=0, utilisation=None, temperature=None, power=None, processes=(), problem=problem
+    )  # fmt: skip
 
 
 def _text(value: str | bytes) -> str:

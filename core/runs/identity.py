@@ -89,6 +89,21 @@ def find_tagged(run: str) -> list[ProcessIdentity]:
     return sorted((process for process in found if process is not None), key=lambda process: process.start_time)
 
 
+def run_of(pid: int) -> str:
+    """The run whose tag a process carries; empty where it carries none, is another user's, or is gone."""
+    if not LINUX:
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(pid).environ().get(TAG, "")
+        return ""
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if entry.startswith(f"{TAG}=".encode()):
+                return entry.partition(b"=")[2].decode(errors="replace")
+    return ""
+
+
 def find_job(run: str, known: ProcessIdentity | None) -> ProcessIdentity | None:
     """The live job of ``run``: the process that its state names; where it names none yet, the oldest tagged one."""
     if known is not None:
@@ -97,27 +112,13 @@ def find_job(run: str, known: ProcessIdentity | None) -> ProcessIdentity | None:
 
 
 def _tagged_pids(run: str) -> list[int]:
-    if not LINUX:
-        return _tagged_pids_by_psutil(run)
-    tag = f"{TAG}={run}".encode()
-    pids = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):  # another user's, or gone
-                if tag in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
-                    pids.append(int(name))
-    return pids
+    if LINUX:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    else:
+        import psutil
 
-
-def _tagged_pids_by_psutil(run: str) -> list[int]:
-    import psutil
-
-    pids = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(TAG) == run:
-                pids.append(process.pid)
-    return pids
+        pids = psutil.pids()
+    return [pid for pid in pids if run_of(pid) == run]
 
 
 def _start_time(pid: int) -> int | None:

@@ -84,9 +84,11 @@ class Lease:
     descriptors: list[int] = field(default_factory=list)
 
     @property
-    def visible_devices(self) -> str:
-        """``CUDA_VISIBLE_DEVICES`` of the job: UUIDs, or nothing."""
-        return ",".join(device for device in self.devices if device != "cpu")
+    def environment(self) -> dict[str, str]:
+        """What makes the job see these devices only."""
+        from ..devices import environment_of
+
+        return environment_of(self.devices)
 
     def release(self) -> None:
         """Let go in this process; descriptors that others inherited keep the GPUs leased."""

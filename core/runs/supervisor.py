@@ -122,7 +122,7 @@ class Supervisor:
         command = [sys.executable, "-P", "-m", self.spec.module or JOB_MODULES[self.spec.kind], str(self.folder)]
         environment = {**COMPUTE_ENVIRONMENT, **os.environ, identity.TAG: self.spec.run}
         if self.spec.kind not in LEADERS:
-            environment["CUDA_VISIBLE_DEVICES"] = self.lease.visible_devices
+            environment |= self.lease.environment
         try:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, env=environment, pass_fds=self.lease.descriptors, start_new_session=True

@@ -42,10 +42,11 @@ def compute_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
     if os.environ.get("CUDA_VISIBLE_DEVICES", "").strip() not in ("", "-1"):
-        if torch.version.cuda is None:
-            why = f"torch {torch.__version__} is a build for CPUs: install one for CUDA"
+        if torch.version.cuda is None and torch.version.hip is None:
+            why = f"torch {torch.__version__} is a build for CPUs: install one for CUDA, or for ROCm"
         else:
-            why = f"torch {torch.__version__} was built for CUDA {torch.version.cuda}: the driver may be too old for it"
+            built = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
+            why = f"torch {torch.__version__} was built for {built}: the driver may be too old for it"
         raise Refused("there is a GPU, but torch cannot use it", f"{why}; or compute on the CPU: --gpus none")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 

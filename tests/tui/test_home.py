@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from finetui.core.devices import Device, DeviceProcess
 from finetui.core.paths import Home
 from finetui.core.runs.follow import Update
 from finetui.core.runs.spec import RunState
+from finetui.tui.app import FineTuiApp
 from finetui.tui.feed import RunFacts
 from finetui.tui.screens.new_run import NewRunScreen
-from finetui.tui.watching import RunRow, RunWatcher, Tracker
+from finetui.tui.watching import DevicesChanged, RunRow, RunWatcher, Tracker
 from support.runs import toys_in
 from support.runs import until as wait_until
 from support.tui import SIZES, make_run, metric_line, opened, painted, type_text, until, until_painted
@@ -206,3 +209,26 @@ async def test_a_number_key_closes_what_is_open_over_its_view(tmp_path: Path) ->
         await pilot.press("5")
         await pilot.press("1")
         await until_painted(pilot, "Finished", "Selected")
+
+
+def _gpu(index: int, **changes: Any) -> Device:
+    facts: dict[str, Any] = {"utilisation": 40.0, "temperature": 61.0, "power": 210.0, **changes}
+    return Device(
+        kind="cuda", vendor="nvidia", id=str(index), uuid=f"GPU-{index}", name="Big GPU",
+        memory_total=80 * 10**9, memory_free=20 * 10**9, **facts,
+    )  # fmt: skip
+
+
+async def test_devices_tell_what_is_wrong_and_who_else_is_there(tmp_path: Path) -> None:
+    theirs = DeviceProcess(7, 12 * 10**9, "python", "alice")
+    ours = DeviceProcess(8, 10**9, "python", "me", "01RUN")
+    lost = _gpu(1, problem="the GPU has fallen off the bus")
+    async with opened(tmp_path / "home") as pilot:
+        app: FineTuiApp = pilot.app  # type: ignore[assignment]
+        await until(pilot, lambda: app.devices, what="the first reading")
+        app.post_message(DevicesChanged((_gpu(0, processes=(theirs, ours)), lost)))
+        text = await until_painted(pilot, "40 % busy   61 °C   210 W", "✖ the GPU has fallen off the bus")
+        assert "12.0 GB held by python of alice" in text
+        app.post_message(DevicesChanged(tuple(_gpu(index) for index in range(7)) + (_gpu(7, processes=(theirs,)), _gpu(8, problem="gone"))))
+        text = await until_painted(pilot, "8     ✖ gone", "40 %  others")
+        assert sum("61 °C" in line for line in text.splitlines()) == 7

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from finetui.core.devices import cpu_device, list_devices, sample, select
 from finetui.core.devices.cpu import control_group_memory
@@ -49,13 +50,15 @@ def _ids(devices: list[dict[str, Any]]) -> list[str]:
 def test_eight_gpus_are_listed_with_their_readings() -> None:
     answer = _with_double("list")
     devices = answer["answers"][0]
-    assert _ids(devices) == [str(index) for index in range(8)]
+    assert _ids(devices) == [*(str(index) for index in range(8)), "cpu"] and not devices[-1]["problem"]
     third = devices[3]
-    assert third["kind"] == "cuda" and third["uuid"] == "GPU-00000003-double" and third["name"] == "Double 80GB"
+    assert (
+        (third["kind"], third["vendor"]) == ("cuda", "nvidia") and third["uuid"] == "GPU-00000003-double" and third["name"] == "Double 80GB"
+    )
     assert third["memory_total"] == 80 * 10**9 and third["memory_free"] == 77 * 10**9
     assert (third["utilisation"], third["temperature"], third["power"], third["power_limit"]) == (30.0, 43.0, 103.5, 700.0)
     assert third["compute_capability"] == [9, 0]
-    assert third["processes"] == [{"pid": 4003, "memory": 3 * 10**9}]
+    assert [(process["pid"], process["memory"]) for process in third["processes"]] == [(4003, 3 * 10**9)]
     assert answer["driver"] == "999.1" and not answer["problem"] and not answer["torch"]
 
 
@@ -104,9 +107,59 @@ def test_a_hidden_gpu_is_refused() -> None:
 
 def test_a_lost_gpu_is_listed_with_its_problem_and_never_chosen() -> None:
     listed, auto, asked = _with_double("list", "select auto", "select 2", DOUBLE_LOST="2")["answers"]
-    assert len(listed) == 8 and "fallen off the bus" in listed[2]["problem"] and listed[2]["memory_total"] == 0
+    assert len(listed) == 9 and "fallen off the bus" in listed[2]["problem"] and listed[2]["memory_total"] == 0
     assert "2" not in _ids(auto) and len(auto) == 7
     assert asked["exit_code"] == 4 and "does not work" in asked["message"]
+
+
+def test_gpus_change_between_two_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory, a GPU that falls off the bus, one that must be reset, and one that answers again, all in one process."""
+    state = tmp_path / "state.json"
+    script = """
+import json, sys, msgspec
+from pathlib import Path
+from finetui.core.devices import sample, select
+state, readings = Path(sys.argv[1]), []
+for change in json.loads(sys.argv[2]):
+    state.write_text(json.dumps(change))
+    readings.append([msgspec.to_builtins(device) for device in sample()])
+    readings[-1].append([device.id for device in select("auto")])
+print(json.dumps(readings))
+"""
+    changes = [{}, {"used": {"3": 50 * 10**9}}, {"errors": {"2": 15, "5": 16, "6": 999}}, {}]
+    state.write_text("{}")
+    monkeypatch.setenv("DOUBLE_STATE", str(state))
+    monkeypatch.setenv("PYTHONPATH", str(DOUBLE))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    done = subprocess.run([sys.executable, "-c", script, str(state), json.dumps(changes)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    before, fuller, broken, after = json.loads(done.stdout)
+    assert (before[3]["memory_free"], fuller[3]["memory_free"]) == (77 * 10**9, 30 * 10**9)
+    assert fuller[-1][-1] == "3"
+    lost = broken[2]
+    assert (lost["uuid"], lost["name"], lost["memory_total"]) == ("GPU-00000002-double", "Double 80GB", 80 * 10**9)
+    assert lost["memory_free"] == 0 and lost["utilisation"] is None and "fallen off the bus" in lost["problem"]
+    assert "must be reset" in broken[5]["problem"] and "error 999" in broken[6]["problem"]
+    assert broken[-1] == ["0", "1", "3", "4", "7"] and _ids(broken[:-1]) == _ids(before[:-1])
+    assert after[:8] == before[:8] and after[-1] == before[-1]
+
+
+def test_processes_on_a_gpu_are_ours_or_somebodys(tmp_path: Path) -> None:
+    tagged = {**os.environ, "FINETUI_RUN": "01RUN"}
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    ours, theirs = subprocess.Popen(sleeper, env=tagged), subprocess.Popen(sleeper)
+    try:
+        state = tmp_path / "state.json"
+        state.write_text(json.dumps({"processes": {"0": [[ours.pid, 5], [theirs.pid, None], [2**22 + 1, 7]]}}))
+        found = {process["pid"]: process for process in _with_double("list", DOUBLE_STATE=str(state))["answers"][0][0]["processes"]}
+    finally:
+        for process in (ours, theirs):
+            process.kill()
+            process.wait()
+    me = psutil.Process().username()
+    assert (found[ours.pid]["run"], found[ours.pid]["memory"], found[ours.pid]["user"]) == ("01RUN", 5, me)
+    assert (found[theirs.pid]["run"], found[theirs.pid]["memory"]) == ("", None) and found[theirs.pid]["name"].startswith("python")
+    assert found[2**22 + 1] == {"pid": 2**22 + 1, "memory": 7, "name": "", "user": "", "run": ""}
 
 
 def test_readings_a_gpu_does_not_give_are_unknown() -> None:
@@ -116,7 +169,7 @@ def test_readings_a_gpu_does_not_give_are_unknown() -> None:
 
 def test_a_gpu_in_mig_mode_is_listed_by_its_slices() -> None:
     listed, chosen = _with_double("list", "select 1:1", DOUBLE_MIG="1")["answers"]
-    assert _ids(listed) == ["0", "1:0", "1:1", "2", "3", "4", "5", "6", "7"]
+    assert _ids(listed) == ["0", "1:0", "1:1", "2", "3", "4", "5", "6", "7", "cpu"]
     assert chosen[0]["uuid"] == "MIG-00000001-1" and chosen[0]["memory_total"] == 10 * 10**9
 
 

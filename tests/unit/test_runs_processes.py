@@ -64,7 +64,7 @@ def test_tagged_processes_are_found_oldest_first(monkeypatch: pytest.MonkeyPatch
 def test_gpu_is_leased_once_and_as_long_as_the_job_lives(tmp_path: Path) -> None:
     """The lock survives the process that took it, because the job has inherited the descriptor."""
     lease = leases.acquire(["GPU-b", "GPU-a"], ME)
-    assert lease is not None and lease.visible_devices == "GPU-b,GPU-a"
+    assert lease is not None and lease.environment == {"CUDA_VISIBLE_DEVICES": "GPU-b,GPU-a"}
     assert leases.acquire(["GPU-a"], ME) is None and leases.acquire(["GPU-c", "GPU-b"], ME) is None
     assert leases.alone("GPU-a") == ME and leases.alone("GPU-c") is None
     assert not is_locked(tmp_path / "locks" / "gpu-GPU-c.lock"), "all of them or none"

@@ -10,7 +10,8 @@ from textual.widgets import Input, OptionList, Static
 
 from ...core.embedded import BASE_MODEL_NAME
 from ..actions import bindings
-from ..runlines import device_lines, run_line, selected_run
+from ..devicelines import device_lines
+from ..runlines import run_line, selected_run
 from ..watching import RunRow
 from ..widgets.filterline import FilterLine
 from ..widgets.lists import Lines

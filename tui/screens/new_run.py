@@ -298,7 +298,7 @@ class NewRunScreen(View):
 
     def _pick_gpus(self) -> None:
         entries = [("auto", "auto", "the GPU with most free memory, else the CPU"), ("none", "none", "the CPU")]
-        entries += [(device.id, f"GPU {device.id}", device.name) for device in self.app.devices if device.kind == "cuda"]
+        entries += [(device.id, f"GPU {device.id}", device.name) for device in self.app.devices if device.kind != "cpu" and device.usable]
 
         def chosen(value: str | None) -> None:
             if value:

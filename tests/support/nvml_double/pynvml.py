@@ -132,6 +132,10 @@ def nvmlDeviceGetCudaComputeCapability(handle: object) -> tuple[int, int]:
     return (9, 0)
 
 
+def nvmlDeviceGetGraphicsRunningProcesses(handle: object) -> list[SimpleNamespace]:
+    return []
+
+
 def nvmlDeviceGetComputeRunningProcesses(handle: object) -> list[SimpleNamespace]:
     running = _state("processes", handle)
     if running is not None:
