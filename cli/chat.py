@@ -9,7 +9,7 @@ import click
 
 from ..core.errors import FineTUIError, UsageError
 from ..core.inference import Playground
-from .command import App, command
+from .command import App, command, share_gpu_option
 from .output import narrate, size, table, write_json
 
 _HELP = """\
@@ -27,6 +27,7 @@ def _sampling(function: Any) -> Any:
         click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy."),
         click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Nucleus sampling."),
         click.option("--seed", default=0, show_default=True, help="Of the sampling."),
+        share_gpu_option,
         click.option("--gpus", default=None, help="auto, none, or indices or UUIDs."),
         click.option("--adapter", "adapters", multiple=True, help="An adapter; may be given several times."),
         click.option("--model", required=True, help="Base model."),
@@ -39,10 +40,13 @@ def _sampling(function: Any) -> Any:
 @click.option("--prompt", required=True, help="What the user says.")
 @click.option("--raw", is_flag=True, help="Continue the prompt as it is, without the chat template.")
 @_sampling
-def generate(app: App, model: str, adapters: tuple[str, ...], prompt: str, gpus: str | None, **sampling: Any) -> None:
+def generate(
+    app: App, model: str, adapters: tuple[str, ...], prompt: str, gpus: str | None, share_gpu: bool | None, **sampling: Any
+) -> None:
     """Answer one prompt, with each adapter given (or with the base alone)."""
     rows = []
-    with Playground(app.home, model, adapters, gpus=gpus or app.settings.gpus, log=app.home.log) as playground:
+    place = {"gpus": gpus or app.settings.gpus, "share_gpu": app.shares(share_gpu), "what": "generate"}
+    with Playground(app.home, model, adapters, log=app.home.log, **place) as playground:
         for name in [loaded.name for loaded in playground.adapters] or [None]:
             rows.append(playground.generate(prompt, adapter=name, **sampling))
             if not app.json:
@@ -53,11 +57,12 @@ def generate(app: App, model: str, adapters: tuple[str, ...], prompt: str, gpus:
 
 @command("chat")
 @_sampling
-def chat(app: App, model: str, adapters: tuple[str, ...], gpus: str | None, **sampling: Any) -> None:
+def chat(app: App, model: str, adapters: tuple[str, ...], gpus: str | None, share_gpu: bool | None, **sampling: Any) -> None:
     """Talk to a model; /swap changes the adapter between two answers, /help lists the rest."""
     if app.json:
         raise UsageError("chat is a conversation and has no JSON form", "use finetui generate --json")
-    with Playground(app.home, model, adapters, gpus=gpus or app.settings.gpus, log=app.home.log) as playground:
+    place = {"gpus": gpus or app.settings.gpus, "share_gpu": app.shares(share_gpu), "what": "chat"}
+    with Playground(app.home, model, adapters, log=app.home.log, **place) as playground:
         talk = Conversation(playground, sampling)
         narrate(f"{model}; /help lists what you can type")
         while (line := _read_line(talk.prompt())) is not None:

@@ -33,6 +33,10 @@ class App:
         """The user's configuration."""
         return load_settings()
 
+    def shares(self, share_gpu: bool | None) -> bool:
+        """Whether a GPU is to be shared: what ``--share-gpu`` says, else the configuration."""
+        return self.settings.share_gpu if share_gpu is None else share_gpu
+
     @property
     def home_as_named(self) -> Home:
         """The home directory, whether it is there or not."""
@@ -134,7 +138,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 share_gpu_option = click.option(
-    "--share-gpu", is_flag=True, help="Use a GPU beside others that share it too, as far as the planned memory allows."
+    "--share-gpu/--no-share-gpu", default=None, help="Use a GPU beside others that share it too, as far as the planned memory allows."
 )
 
 

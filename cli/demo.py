@@ -78,7 +78,7 @@ def _swap(app: App, adapters: dict[str, Any]) -> list[dict[str, Any]]:
     _step("3. The same prompts, which no adapter was trained on; one base in memory, adapters swapped on it")
     names = [row["name"] for row in adapters.values()]
     answers = []
-    with Playground(app.home, BASE_MODEL_NAME, names, gpus=app.settings.gpus) as playground:
+    with Playground(app.home, BASE_MODEL_NAME, names, gpus=app.settings.gpus, what="demo") as playground:
         for prompt in HELD_OUT_PROMPTS[:3]:
             narrate(f"   {prompt}")
             for name in (None, *names):

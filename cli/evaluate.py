@@ -36,12 +36,12 @@ _COLUMNS = [
 @click.option("--detach", is_flag=True, help="Return at once with the run's id.")
 def evaluate(
     app: App, model: str, adapters: tuple[str, ...], data: tuple[str, ...], task: Task | None, columns: str, objective: str,
-    settings: tuple[str, ...], gpus: str | None, share_gpu: bool, detach: bool,
+    settings: tuple[str, ...], gpus: str | None, share_gpu: bool | None, detach: bool,
 ) -> None:  # fmt: skip
     """Loss and perplexity, averaged over the tokens that carry loss, or accuracy and macro-F1; the first row is the base alone."""
     request = evaluate_request(
         app.home, model=model, adapters=adapters, data=data, columns=columns_of(columns), task=task, objective=objective,
-        settings=settings_of(settings), gpus=gpus or app.settings.gpus, share_gpu=share_gpu,
+        settings=settings_of(settings), gpus=gpus or app.settings.gpus, share_gpu=app.shares(share_gpu),
     )  # fmt: skip
     result = finish(app, app.home, "evaluate", f"eval-{request.model.rsplit('/', 1)[-1]}", request, detach=detach)
     if result is None:

@@ -16,7 +16,7 @@ from ..core.runs import control
 from ..core.runs.follow import Follower
 from ..core.runs.follow import follow as updates_of
 from ..core.runs.launch import resume as resume_run
-from ..core.runs.spec import JOB_MODULES, State
+from ..core.runs.spec import JOB_MODULES, State, effective_request
 from ..core.runs.store import Run
 from .command import App, group, subcommand
 from .comparison import comparison_outcome, print_comparison, save
@@ -85,7 +85,7 @@ def reproduction(run: Run) -> str:
     """
     if run.spec.kind != "train":
         raise UsageError(f"run {run.spec.run} is a {run.spec.kind} run", "--toml is for training runs")
-    request = run.spec.request
+    request = effective_request(run.spec, run.state())
     keys = ("model", "data", "eval_data", "eval_split", "columns", "task", "objective", "method", "seed", "split_seed", "gpus", "share_gpu")
     values: dict[str, Any] = {key: request[key] for key in keys if request.get(key) not in (None, "", [], {})}
     if not values.get("share_gpu"):

@@ -138,14 +138,14 @@ def train(app: App, following: bool | None, queue: bool, priority: int, **option
     narrate(f"detached; finetui runs follow {run.spec.run}")
 
 
-_REQUEST_KEYS = ("model", "method", "name", "task", "objective", "eval_split", "seed", "split_seed", "share_gpu", "executor")
+_REQUEST_KEYS = ("model", "method", "name", "task", "objective", "eval_split", "seed", "split_seed", "executor")
 
 
 def _arguments(app: App, options: dict[str, Any]) -> dict[str, Any]:
     values = {key: options[key] for key in _REQUEST_KEYS}
     values["data"], values["eval_data"] = list(options["data"]), list(options["eval_data"])
     values["columns"] = columns_of(options["columns"])
-    values["gpus"] = options["gpus"] or app.settings.gpus
+    values["gpus"], values["share_gpu"] = options["gpus"] or app.settings.gpus, app.shares(options["share_gpu"])
     return values
 
 
@@ -156,7 +156,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
         UsageError: one option comes both ways on the command line, with different values.
     """
     context = click.get_current_context()
-    own = {*_REQUEST_KEYS, "data", "eval_data", "columns", "gpus", "settings"}
+    own = {*_REQUEST_KEYS, "data", "eval_data", "columns", "gpus", "share_gpu", "settings"}
     values = {key: value for key, value in options.items() if key not in own and value is not None}
     from_file = {key: value for key, value in values.items() if context.get_parameter_source(key) == ParameterSource.DEFAULT_MAP}
     flags = {key: value for key, value in values.items() if key not in from_file}

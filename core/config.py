@@ -28,6 +28,7 @@ class Settings:
     )
     default_hub: str = option("huggingface", "Where push and pull go unless --hub says otherwise.", group="Hub")
     gpus: str = option("auto", "GPUs to use unless --gpus says otherwise: auto, none, or indices.", group="Devices")
+    share_gpu: bool = option(False, "Use GPUs beside others that share them, unless --no-share-gpu says otherwise.", group="Devices")
     log_level: Literal["debug", "info", "warning"] = option("info", "How much the app writes to its log.", group="Files")
 
 

@@ -18,6 +18,7 @@ from .catalog.digest import weight_files
 from .catalog.entries import AdapterEntry, ModelEntry
 from .errors import CorruptFile, Incompatible, NotFound, closest
 from .paths import Home
+from .planner.loaded import loaded_bytes
 from .planner.reading import read_model
 from .planner.tasks import choose_task
 from .session import WorkerSession
@@ -89,18 +90,30 @@ class Playground:
     Args:
         model: folder, catalog name or Hub id.
         adapters: loaded at once, as `add` does.
-        gpus: as ``--gpus``.
+        gpus: as ``--gpus``; one GPU is leased for as long as the worker lives.
+        share_gpu: beside others that share it.
+        what: it is for, in the words of those who find the GPU taken.
         log: file for what the worker has to say; none: kept only to explain its death.
         force: load adapters although another base's digest is recorded in them.
 
     Raises:
         NotFound: no such model or adapter.
         Incompatible: an adapter belongs to another base.
+        DeviceBusy: no GPU can be had now.
         FineTUIError: the model cannot be loaded.
     """
 
     def __init__(
-        self, home: Home, model: str, adapters: Sequence[str] = (), gpus: str = "auto", *, log: Path | None = None, force: bool = False
+        self,
+        home: Home,
+        model: str,
+        adapters: Sequence[str] = (),
+        gpus: str = "auto",
+        *,
+        share_gpu: bool = False,
+        what: str = "chat",
+        log: Path | None = None,
+        force: bool = False,
     ) -> None:
         self._catalog = Catalog(home)
         self._force = force
@@ -112,7 +125,8 @@ class Playground:
         """What the base is loaded for: that of the first adapter, else what its kind allows."""
         for entry in entries:
             self._require_task(entry)
-        self._session = WorkerSession(log, gpus)
+        memory = loaded_bytes([self.model.path, *(entry.path for entry in entries)])
+        self._session = WorkerSession(log, gpus, memory=memory, share_gpu=share_gpu, what=what)
         try:
             self.status: dict[str, Any] = self._session.call("load", model_path=self.model.path, task=self.task)
             """``{model, task, device, dtype, seconds, …}`` of the loaded base."""

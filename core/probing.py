@@ -48,7 +48,7 @@ def probe_plan(
         raise NotFound(f"{model_folder} has no weights: nothing can be trained to see what it takes", "plan without --probe, or get them")
     options = within_context(parse(TrainingOptions, training_options, owner="training"), model.max_length)
     tokens, losses = _longest(options, lengths, loss_lengths)
-    with WorkerSession(log, gpus=gpus) as session:
+    with WorkerSession(log, gpus=gpus, memory=plan.total_bytes, what="plan --probe") as session:
         try:
             return session.call(
                 "probe", model_path=str(model_folder), method=plan.method, method_options=dict(method_options),

@@ -24,6 +24,7 @@ import msgspec
 from .environment import COMPUTE_ENVIRONMENT
 from .errors import FineTUIError, WorkFailed, error_from_dict
 from .fsio import disk_errors
+from .runs.placing import lease_one
 
 _DRAIN_SECONDS = 5.0
 """How long an abandoned request may take to end before its worker is killed."""
@@ -39,11 +40,27 @@ class WorkerSession:
 
     Args:
         log: file that the worker's stderr is appended to; a nameless temporary file where there is none.
-        gpus: what the worker may use: ``auto``, ``none``, indices or UUIDs (see `core.devices.select`).
+        gpus: what the worker may use: ``auto``, ``none``, indices or UUIDs (see `core.devices.select`). It leases one GPU.
         environment: variables set for the worker on top of this process's own.
+        memory: bytes that it will need of a GPU; 0: unknown.
+        share_gpu: beside others that share the GPU.
+        what: the worker is for, in the words of those who find the GPU taken.
+
+    Raises:
+        DeviceBusy: no GPU can be had now.
+        NotFound, Refused, UsageError: as `core.devices.select`.
     """
 
-    def __init__(self, log: Path | None = None, gpus: str = "auto", environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        log: Path | None = None,
+        gpus: str = "auto",
+        environment: dict[str, str] | None = None,
+        *,
+        memory: int = 0,
+        share_gpu: bool = False,
+        what: str = "a worker",
+    ) -> None:
         self._turn = threading.Lock()
         self._sending = threading.Lock()
         self._current = 0
@@ -51,15 +68,21 @@ class WorkerSession:
         self._buffer = bytearray()
         self._closed = False
         self._log = _open_log(log)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "finetui.core.worker.session"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            bufsize=0,
-            process_group=0,  # Ctrl-C in the terminal is for this process, which then cancels
-            env={**COMPUTE_ENVIRONMENT, **os.environ, **_device_environment(gpus), "HF_HUB_OFFLINE": "1", **(environment or {})},
-        )
+        lease = lease_one(gpus, memory, what, share=share_gpu)
+        own = {**lease.environment, "HF_HUB_OFFLINE": "1", **(environment or {})}
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "finetui.core.worker.session"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                bufsize=0,
+                process_group=0,  # Ctrl-C in the terminal is for this process, which then cancels
+                env={**COMPUTE_ENVIRONMENT, **os.environ, **own},
+                pass_fds=lease.descriptors,
+            )
+        finally:
+            lease.release()  # the worker has it now
 
     @property
     def pid(self) -> int:
@@ -208,11 +231,3 @@ def _open_log(path: Path | None) -> BinaryIO:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         return open(path, "a+b")
-
-
-def _device_environment(gpus: str) -> dict[str, str]:
-    """What the worker may see: it uses one device, the first that ``gpus`` selects."""
-    from .devices import environment_of
-    from .devices import select as select_devices
-
-    return environment_of([select_devices(gpus)[0].uuid])

@@ -18,6 +18,10 @@ class TrainingOptions:
     num_train_epochs: float = option(3.0, "Passes over the training data when max_steps is -1.", minimum=0.0, group="Length")
     per_device_train_batch_size: int = option(8, "Examples per micro-batch on each device.", minimum=1, group="Batch")
     gradient_accumulation_steps: int = option(1, "Micro-batches per optimizer step.", minimum=1, group="Batch")
+    auto_find_batch_size: bool = option(
+        False, "Out of memory: one more attempt with half the micro-batch and twice the accumulation, which trains the same.",
+        group="Batch", advanced=True,
+    )  # fmt: skip
     per_device_eval_batch_size: int = option(8, "Examples per evaluation batch.", minimum=1, group="Batch", advanced=True)
     max_length: int = option(1024, "Longer examples are cut to this.", minimum=8, group="Batch", unit="tokens")
     packing: bool = option(True, "Lay a batch's examples end to end instead of padding them; none sees another.", group="Batch")

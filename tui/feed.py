@@ -25,11 +25,11 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b
 
 
 class RunNews(Message):
-    """Something new in the run; the first one also tells what the run is."""
+    """Something new in the run, and what it is; ``request`` as its current attempt takes it."""
 
-    def __init__(self, spec: RunSpec, update: Update) -> None:
+    def __init__(self, spec: RunSpec, update: Update, request: dict[str, Any]) -> None:
         super().__init__()
-        self.spec, self.update = spec, update
+        self.spec, self.update, self.request = spec, update, request
 
 
 class RunFeed:
@@ -56,6 +56,7 @@ class RunFeed:
     def _loop(self) -> None:
         from ..core.runs.adopt import refresh
         from ..core.runs.follow import Follower
+        from ..core.runs.spec import effective_request
         from ..core.runs.store import RunStore
 
         try:
@@ -70,7 +71,7 @@ class RunFeed:
                     raise FileNotFoundError(run.dir)
                 update = follower.poll()
                 if update.changed and not self._ended:
-                    self._post(RunNews(run.spec, update))
+                    self._post(RunNews(run.spec, update, effective_request(run.spec, update.state)))
                 self._wake.wait(POLL_SECONDS)
                 self._wake.clear()
         except Exception as problem:
@@ -102,6 +103,7 @@ class RunFacts:
         self.finished: float | None = None
         self.devices: list[str] = []
         self.error: dict[str, str] = {}
+        self.reason = ""
         self.total_steps: int | None = None
         self.prepared: dict[str, Any] = {}
         self.progress: dict[str, Any] = {}
@@ -119,6 +121,7 @@ class RunFacts:
         """Fold an update in; returns the new points (step, loss) of training and of evaluation."""
         state = update.state
         self.state, self.started, self.finished, self.devices = state.state, state.started, state.finished, state.devices
+        self.reason = state.reason
         self.error = state.error or ({"message": state.reason, "hint": ""} if state.state == "lost" else {})
         self.log.extend(plain(line) for line in update.log_lines)
         for event in update.events:

@@ -78,8 +78,8 @@ class Conversation:
 class Voices:
     """The playground with names by path; every method blocks and is called in threads."""
 
-    def __init__(self, home: Home, model: str, gpus: str) -> None:
-        self._home, self._model, self._gpus = home, model, gpus
+    def __init__(self, home: Home, model: str, gpus: str, *, share_gpu: bool = False) -> None:
+        self._home, self._model, self._gpus, self._share_gpu = home, model, gpus, share_gpu
         self._playground: Playground | None = None
         self._lock = threading.Lock()
         self._talking = threading.Lock()
@@ -90,7 +90,9 @@ class Voices:
         """Load the base; returns ``{model, device, seconds, …}``."""
         from ..core.inference import Playground
 
-        playground = Playground(self._home, self._model, gpus=self._gpus, log=self._home.root / "chat.log")
+        playground = Playground(
+            self._home, self._model, gpus=self._gpus, share_gpu=self._share_gpu, log=self._home.root / "chat.log"
+        )  # fmt: skip
         with self._lock:
             if self._closed:
                 playground.close()

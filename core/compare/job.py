@@ -148,9 +148,9 @@ class Comparison:
         elif state not in ACTIVE:
             _let_go(run)
             resume(run)
-        self.job.event(
-            "child", f"{run.spec.name} {'goes on' if state != 'queued' else 'starts'}", run=run.id, name=run.spec.name, state="running"
-        )
+        now, what = run.state(), "goes on" if state != "queued" else "starts"
+        said = now.reason if now.state == "queued" else what  # where its GPU is taken
+        self.job.event("child", f"{run.spec.name} {said}", run=run.id, name=run.spec.name, state="running")
         self.running.append(_Child(run, label, place, Follower(run, log_tail=0)))
 
     def _wait(self) -> int:

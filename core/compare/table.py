@@ -109,6 +109,7 @@ def _entry_row(entry: CompareEntry, run: Run | None, evaluated: Mapping[str, Map
     try:
         state = run.state()
         row |= {"run": run.id, "state": state.state, "error": row_error(state), **training_figures(run)}
+        row |= {"options": {**row["options"], **state.overrides}, "changed": [*row["changed"], *state.overrides]}
         result = run.result()
     except (FineTUIError, OSError):  # its folder is being removed
         return row | {"state": "lost"}

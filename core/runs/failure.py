@@ -26,6 +26,10 @@ def describe_error(problem: BaseException) -> errors.FineTUIError:
             f"out of memory: {text.splitlines()[0] if text else name}",
             LESS_MEMORY,
         )
+    if "devices are busy or unavailable" in text or "device(s) is/are busy or unavailable" in text:
+        return errors.DeviceBusy(
+            f"the GPU is in use by others: {text.splitlines()[0]}", "try again when they are done: finetui runs resume"
+        )
     return errors.WorkFailed(f"{name}: {text}" if text else name, "the traceback is in the run's console.log (`finetui runs logs`)")
 
 

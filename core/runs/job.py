@@ -34,7 +34,7 @@ from .. import fsio, paths
 from . import records
 from .failure import describe_error
 from .reserve import write_json_reserved
-from .spec import Event, Result, RunSpec, State
+from .spec import Event, Result, RunSpec, State, effective_request
 
 T = TypeVar("T")
 
@@ -67,7 +67,9 @@ class Job:
     def __init__(self, folder: Path) -> None:
         self.dir = folder
         self.spec: RunSpec = records.read_spec(folder)
-        self.attempt = records.read_state(folder).attempt
+        state = records.read_state(folder)
+        self.attempt = state.attempt
+        self._request = effective_request(self.spec, state)
         self._signals = 0
         self._began = time.monotonic()
         self._progress_time = 0.0
@@ -87,7 +89,7 @@ class Job:
 
     def request(self, type: type[T]) -> T:
         """The request as the struct of its kind, for example ``job.request(TrainRequest)``."""
-        return msgspec.convert(self.spec.request, type)
+        return msgspec.convert(self._request, type)
 
     def event(self, kind: str, message: str, **data: Any) -> None:
         """Append one line to ``events.jsonl``, durably (see `Event` for the kinds used).

@@ -39,7 +39,7 @@ def _read(folder: Path) -> Past | None:
     with contextlib.suppress(OSError, errors.CorruptFile):
         spec = records.read_spec(folder)
         state = records.read_state(folder) if spec.kind == "train" else None
-        if state is not None and state.state == "succeeded":
+        if state is not None and state.state == "succeeded" and not state.overrides:  # what ran is what was planned
             past = _past(folder, spec, state)
         if state is None or state.state == "succeeded":
             _known[folder] = past

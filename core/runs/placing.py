@@ -89,14 +89,14 @@ def lease_one(gpus: str, memory: int, what: str, *, share: bool = False) -> Leas
     told = "; ".join(placed.holders)
     raise DeviceBusy(
         f"{what} needs {placed.reason}" + (f" ({told})" if told and told not in placed.reason else ""),
-        "--share-gpu shares a GPU with others who do; --gpus none uses the CPU; or wait until it is free (`finetui runs list`)",
+        "--share-gpu (setting share_gpu) uses a GPU beside others that share it, --gpus none the CPU; `finetui runs list` shows what runs",
     )
 
 
 def _present(wanted: Wants) -> dict[str, Device]:
     """The wanted GPUs that work, as they are now; looked for anew when one is missing."""
     for look in (sample, list_devices):
-        found = {device.uuid: device for device in look() if device.kind == "cuda" and device.usable}
+        found = {device.uuid: device for device in look() if device.kind != "cpu" and device.usable}
         if all(uuid in found for uuid in wanted.devices):
             break
     return {uuid: found[uuid] for uuid in wanted.devices if uuid in found}

@@ -108,16 +108,18 @@ def clear_requests(folder: Path) -> None:
         left.unlink()
 
 
-def begin_attempt(folder: Path, record: RunState, supervisor: ProcessIdentity | None, attempt: int) -> None:
+def begin_attempt(
+    folder: Path, record: RunState, supervisor: ProcessIdentity | None, attempt: int, why: str = "", **fields: Any
+) -> None:  # fmt: skip
     """Forget how the last attempt ended (its result is kept as ``result.N.json``) and set the state to ``starting``."""
     if attempt > record.attempt:
         clear_requests(folder)
         if (folder / "result.json").exists():
             (folder / "result.json").rename(folder / f"result.{record.attempt}.json")
     change_state(
-        folder, record, "starting", f"attempt {attempt}" if attempt > 1 else "",
+        folder, record, "starting", f"attempt {attempt}{why and f', {why}'}" if attempt > 1 else "",
         attempt=attempt, supervisor=supervisor, job=None, devices=[], finished=None, exit_code=None, error=None,
-        started=record.started or time.time(),
+        started=record.started or time.time(), **fields,
     )  # fmt: skip
 
 

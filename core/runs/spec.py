@@ -263,6 +263,8 @@ class RunState(msgspec.Struct, kw_only=True):
     finished: float | None = None
     exit_code: int | None = None
     error: dict[str, str] | None = None
+    overrides: dict[str, Any] = {}
+    """Training options that this attempt takes instead of the request's, after one ran out of memory."""
     history: list[dict[str, Any]] = []
     """``{"state", "time", "reason"}`` of every change."""
 
@@ -301,6 +303,14 @@ class Result(msgspec.Struct, kw_only=True):
     result: dict[str, Any] = {}
     error: dict[str, str] | None = None
     reason: str = ""
+
+
+def effective_request(spec: RunSpec, state: RunState) -> dict[str, Any]:
+    """The request as the current attempt takes it."""
+    if not state.overrides:
+        return spec.request
+    changed = {key: {**spec.request.get(key, {}), **state.overrides} for key in ("training_options", "options")}
+    return {**spec.request, **changed}
 
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from .spec import ACTIVE, Event, ProcessIdentity, Result, RunSpec, RunState
+from .spec import ACTIVE, Event, ProcessIdentity, Result, RunSpec, RunState, effective_request
 
 
 def summarise(spec: RunSpec, state: RunState, events: Sequence[Event], last: Mapping[str, Any], result: Result | None) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def summarise(spec: RunSpec, state: RunState, events: Sequence[Event], last: Map
         "parent": spec.parent or None,
         "state": state.state,
         "reason": state.reason,
-        **_asked(spec.request),
+        **_asked(effective_request(spec, state)),
         **_figures(events, last, ended),
         "adapter": ended.get("adapter") if state.state == "succeeded" else None,
         "pid": _pid(state, state.job),

@@ -20,7 +20,7 @@ import msgspec
 
 from .. import errors, fsio
 from ..environment import COMPUTE_ENVIRONMENT
-from . import identity, records, reserve, verdict
+from . import identity, records, reserve, retry, verdict
 from .failure import describe_error
 from .ladder import Ladder
 from .leases import Lease
@@ -88,6 +88,20 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise to the end: the run's last state is written when this returns."""
+        adopted, tries = self.state.job is not None, 0
+        end = self.one_attempt()
+        while not adopted and not records.is_requested(self.folder, records.STOP):  # only the dead supervisor had an adopted one's lease
+            again = retry.next_try(self.spec, self.state, end, tries)
+            if again is None:
+                break
+            tries += 1
+            end = self.try_again(again)
+        self.lease.release()
+        records.change_state(self.folder, self.state, end.state, end.reason, exit_code=end.exit_code, error=end.error)
+        reserve.release(self.folder, whole=True)
+
+    def one_attempt(self) -> verdict.Verdict:
+        """Start the job, unless it is an adopted one, and see it to its end."""
         if self.state.job is None:
             try:
                 started = self.start_job()
@@ -95,18 +109,24 @@ class Supervisor:
                 known = describe_error(problem)
                 if known is not problem:
                     sys.excepthook(type(problem), problem, problem.__traceback__)
-                self.finish("failed", known.message, error=known.to_dict())
-                return
+                return verdict.Verdict("failed", known.message, error=known.to_dict())
             if not started:
-                self.finish("stopped", "stopped before it started")
-                return
+                return verdict.Verdict("stopped", "stopped before it started")
         self.watch()
         code = self.process.wait() if self.process is not None else None
         self.sweep()
-        self.lease.release()
         out_of_memory = verdict.memory_kills() > self.memory_kills
-        end = verdict.judge(self.folder, self.state.attempt, code, self.ladder, out_of_memory=out_of_memory)
-        self.finish(end.state, end.reason, exit_code=end.exit_code, error=end.error)
+        return verdict.judge(self.folder, self.state.attempt, code, self.ladder, out_of_memory=out_of_memory)
+
+    def try_again(self, again: retry.Retry) -> verdict.Verdict:
+        """One more attempt on the same devices."""
+        self.began, self.process, self.memory_kills = time.time(), None, verdict.memory_kills()
+        me, attempt = self.state.supervisor, self.state.attempt + 1
+        records.begin_attempt(self.folder, self.state, me, attempt, again.reason, overrides=again.overrides)
+        deadline = time.monotonic() + again.pause
+        while time.monotonic() < deadline and not records.is_requested(self.folder, records.STOP):
+            time.sleep(POLL_SECONDS)
+        return self.one_attempt()
 
     def start_job(self) -> bool:
         """Start the job process; ``False`` when a stop came first.
@@ -176,11 +196,6 @@ class Supervisor:
             records.change_state(self.folder, self.state, state, reason, **fields)
         except errors.DiskError as problem:
             print(f"warning: the state '{state}' could not be written: {problem}", file=sys.stderr, flush=True)
-
-    def finish(self, state: verdict.EndState, reason: str, *, exit_code: int | None = None, error: dict[str, str] | None = None) -> None:
-        """Write the last state; give the reserved disk space back."""
-        records.change_state(self.folder, self.state, state, reason, exit_code=exit_code, error=error)
-        reserve.release(self.folder, whole=True)
 
 
 def main() -> None:

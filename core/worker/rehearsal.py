@@ -10,7 +10,7 @@ import torch
 
 from ..api import Encoded, Method, ModelSpec
 from ..devices import Device, cpu_device, select
-from ..errors import DoesNotFit
+from ..errors import DeviceBusy, DoesNotFit
 from ..planner.advice import advice_by_count
 from ..planner.case import Case, Data
 from ..planner.memory import human_bytes
@@ -43,6 +43,7 @@ def rehearse(
 
     Raises:
         DoesNotFit: its live tensors alone need more than the device has free.
+        DeviceBusy: the same, but the empty GPU would be large enough.
     """
     batch = _largest_micro_batch(examples, schedule, options)
     try:
@@ -58,6 +59,11 @@ def rehearse(
     )  # fmt: skip
     if found.total_bytes > free:
         sizes = Data([int(n) for n in lengths_of(examples)], [int(loss_tokens(each)) for each in examples], free, here(device))
+        if device.type == "cuda" and found.total_bytes <= torch.cuda.mem_get_info(device)[1]:
+            raise DeviceBusy(
+                f"a step needs {human_bytes(found.total_bytes)}, and others use this GPU: {human_bytes(free)} are free now",
+                "try again when they are done: finetui runs resume",
+            )
         raise too_large(found, Case(spec, method, method_options, options, sizes))
     return found
 

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.runs import TESTS, Toys, toys_in
+from finetui.core.fsio import is_locked
+from finetui.core.runs.queue import Queue, runner_lock
+from support.gpus import Gpus, eight_gpus
+from support.runs import TESTS, Toys, toys_in, until
 
 
 @pytest.fixture
@@ -15,3 +18,18 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toys]:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
     with toys_in(tmp_path / "home") as toys:
         yield toys
+
+
+@pytest.fixture
+def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toys: Toys) -> Iterator[Gpus]:
+    """Eight GPUs with 80 GB each, all free."""
+    with eight_gpus(tmp_path, monkeypatch) as gpus:
+        yield gpus
+
+
+@pytest.fixture
+def queue(toys: Toys) -> Iterator[Queue]:
+    """The queue of the test's home; its runner must leave when nothing waits any more."""
+    line = Queue(toys.store.home)
+    yield line
+    until(lambda: not is_locked(runner_lock(toys.store.home)), 10, "the runner's leaving")

@@ -2,77 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from finetui.core.devices import nvidia
 from finetui.core.errors import NotFound, UsageError
 from finetui.core.fsio import is_locked
-from finetui.core.runs import leases
 from finetui.core.runs.adopt import refresh, refresh_all
 from finetui.core.runs.control import stop
 from finetui.core.runs.launch import launch, resume
 from finetui.core.runs.queue import Queue, runner_lock
 from finetui.core.runs.store import Run
-from support.runs import LAUNCH, TESTS, Toys, python, until, wait_for, wait_for_end
-
-DOUBLE = TESTS / "support" / "nvml_double"
-GB = 10**9
-
-
-class Gpus:
-    """The double of NVML, for this process and all that it starts."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.use()
-
-    def use(self, **gigabytes: int) -> None:
-        """Let others use memory: ``use(gpu0=70)``; the rest is empty."""
-        used = {str(number): gigabytes.get(f"gpu{number}", 0) * GB for number in range(8)}
-        staged = self._file.with_suffix(".new")
-        staged.write_text(json.dumps({"used": used}))
-        staged.replace(self._file)
-
-
-@pytest.fixture
-def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpus]:
-    """Eight GPUs with 80 GB each, all free."""
-    monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{DOUBLE}")
-    monkeypatch.setenv("DOUBLE_STATE", str(tmp_path / "gpus.json"))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.syspath_prepend(str(DOUBLE))
-    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
-    monkeypatch.setattr(nvidia, "_session", None)
-    yield Gpus(tmp_path / "gpus.json")
-    sys.modules.pop("pynvml", None)
-
-
-@pytest.fixture
-def queue(toys: Toys) -> Iterator[Queue]:
-    """The queue of the test's home; its runner must leave when nothing waits any more."""
-    line = Queue(toys.store.home)
-    yield line
-    until(lambda: not is_locked(runner_lock(toys.store.home)), 10, "the runner's leaving")
-
-
-def hold(toys: Toys, gpus: str = "0", **request: Any) -> Run:
-    """A run that has a GPU until it is stopped."""
-    run = toys.start("holder", gpus=gpus, steps=10000, pause=0.02, **request)
-    wait_for(run, "running")
-    return run
-
-
-def finish(run: Run) -> None:
-    stop(run)
-    wait_for_end(run)
+from support import cli, toycompare
+from support.gpus import GB, Gpus, uuid
+from support.runs import LAUNCH, Toys, hold, python, stop_and_wait, until, wait_for_end
 
 
 def started(runs: list[Run]) -> list[str]:
@@ -104,8 +49,8 @@ def test_a_taken_gpu_is_waited_for_with_its_holder_s_name(toys: Toys, gpus: Gpus
     state = run.state()
     assert state.state == "queued" and state.reason.startswith("waiting for GPU 0, taken by run ") and holder.id in state.reason
     assert run.summary()["queue_position"] == 1 and state.supervisor is None
-    finish(holder)
-    assert wait_for_end(run).devices == ["GPU-00000000-double"]
+    stop_and_wait(holder)
+    assert wait_for_end(run).devices == [uuid(0)]
     assert run.summary()["queue_position"] is None
 
 
@@ -120,8 +65,8 @@ def test_free_memory_is_waited_for(toys: Toys, gpus: Gpus, queue: Queue) -> None
     time.sleep(1.5)
     assert run.state().state == "queued"
     gpus.use(**{f"gpu{number}": 60 for number in range(8) if number != 6})
-    assert wait_for_end(run).devices == ["GPU-00000006-double"]
-    assert wait_for_end(small).devices == ["GPU-00000005-double"]
+    assert wait_for_end(run).devices == [uuid(6)]
+    assert wait_for_end(small).devices == [uuid(5)]
     assert until(lambda: pinned.state().reason == "waiting for 30.0 GB free on GPU 3")
     gpus.use()
     assert wait_for_end(pinned).state == "succeeded"
@@ -144,7 +89,7 @@ def test_first_come_first_served_within_a_priority(toys: Toys, gpus: Gpus, queue
         queue.move(runs[0].id, "sideways")
     with pytest.raises(NotFound, match="does not wait"):
         queue.move(holder.id, "top")
-    finish(holder)
+    stop_and_wait(holder)
     for run in runs:
         assert wait_for_end(run, 30).state == "succeeded"
     assert started(runs) == ["a", "c", "urgent", "b"]
@@ -161,10 +106,10 @@ def test_a_later_run_passes_one_that_waits_for_another_gpu_only(toys: Toys, gpus
     urgent = toys.create("urgent", gpus="2", steps=1)
     launch(urgent, priority=1)
     assert urgent.state().state != "queued", "a higher priority may overtake"
-    finish(holder)
+    stop_and_wait(holder)
     for run in (pinned, both, behind, urgent):
         assert wait_for_end(run, 30).state == "succeeded"
-    assert both.state().devices == ["GPU-00000000-double", "GPU-00000002-double"]
+    assert both.state().devices == [uuid(0), uuid(2)]
 
 
 def test_pause_holds_everything_back_and_unpause_goes_on(toys: Toys, gpus: Gpus, queue: Queue) -> None:
@@ -186,7 +131,7 @@ def test_pausing_sends_the_runner_away(toys: Toys, gpus: Gpus, queue: Queue) -> 
     until(lambda: is_locked(runner_lock(toys.store.home)))
     queue.pause()
     until(lambda: not is_locked(runner_lock(toys.store.home)))
-    finish(holder)
+    stop_and_wait(holder)
     time.sleep(1.2)
     assert run.state().state == "queued"
     queue.unpause()
@@ -200,19 +145,19 @@ def test_a_queued_run_can_be_stopped_and_resumed(toys: Toys, gpus: Gpus, queue: 
     assert (run.state().state, run.state().reason) == ("stopped", "stopped before it started") and queue.waiting() == []
     resume(run)
     assert run.state().state == "queued" and [waiting.entry.mode for waiting in queue.waiting()] == ["resume"]
-    finish(holder)
+    stop_and_wait(holder)
     assert (wait_for_end(run).state, run.state().attempt) == ("succeeded", 2)
 
 
 def test_a_resumed_run_waits_too_and_keeps_its_checkpoint(toys: Toys, gpus: Gpus, queue: Queue) -> None:
     run = toys.start("early", gpus="0", steps=60, pause=0.05)
     until(lambda: run.metrics(), 15, "a step")
-    finish(run)
+    stop_and_wait(run)
     holder = hold(toys)
     resume(run)
     state = run.state()
     assert (state.state, state.attempt, state.finished) == ("queued", 1, None)
-    finish(holder)
+    stop_and_wait(holder)
     assert wait_for_end(run).state == "succeeded"
     assert [line["step"] for line in run.metrics()] == list(range(1, 61))
 
@@ -223,7 +168,7 @@ def test_a_killed_runner_is_started_again_and_nothing_is_lost(toys: Toys, gpus: 
     runner = until(lambda: runner_pid(toys))
     os.kill(runner, signal.SIGKILL)
     until(lambda: not is_locked(runner_lock(toys.store.home)))
-    finish(holder)
+    stop_and_wait(holder)
     time.sleep(1.2)
     assert [run.state().state for run in runs] == ["queued", "queued"]
     assert refresh(runs[0]).state in ("queued", "starting")
@@ -285,7 +230,7 @@ def test_the_queue_outlives_its_launcher(toys: Toys, gpus: Gpus, queue: Queue) -
     )
     assert launcher.communicate(timeout=30)[0].strip() == "launched"
     assert run.state().state == "queued"
-    finish(holder)
+    stop_and_wait(holder)
     assert wait_for_end(run).state == "succeeded"
 
 
@@ -295,7 +240,7 @@ def test_a_failed_run_does_not_stop_the_queue(toys: Toys, gpus: Gpus, queue: Que
     broken = toys.store.create("train", "broken", {"gpus": "0"}, module="finetui.core.no_such_module")
     toys.runs.append(broken)
     launch(broken)
-    finish(holder)
+    stop_and_wait(holder)
     assert [wait_for_end(run, 30).state for run in (bad, good, broken)] == ["failed", "succeeded", "failed"]
 
 
@@ -305,7 +250,7 @@ def test_runs_that_are_removed_leave_the_queue(toys: Toys, gpus: Gpus, queue: Qu
     toys.store.remove(gone)
     toys.runs.remove(gone)
     assert [waiting.run.id for waiting in queue.waiting()] == [stays.id]
-    finish(holder)
+    stop_and_wait(holder)
     assert wait_for_end(stays).state == "succeeded"
 
 
@@ -327,24 +272,9 @@ def test_a_run_within_other_visible_devices_keeps_to_them(toys: Toys, gpus: Gpus
     second_holder = hold(toys, "auto")
     second = toys.start("second", gpus="auto", steps=1)
     assert second.state().state == "queued"
-    finish(holder)
-    finish(second_holder)
-    assert wait_for_end(first).devices == ["GPU-00000004-double"] and wait_for_end(second).devices == ["GPU-00000005-double"]
-
-
-def test_small_runs_share_a_gpu_when_asked(toys: Toys, gpus: Gpus, queue: Queue) -> None:
-    first = hold(toys, "2", share_gpu=True, planned_memory_bytes=30 * GB)
-    second = hold(toys, "2", share_gpu=True, planned_memory_bytes=30 * GB)
-    third = toys.start("third", gpus="2", share_gpu=True, planned_memory_bytes=30 * GB, steps=1)
-    assert third.state().reason == "waiting for 30.0 GB free on GPU 2", "two that are loading have spoken for 60 of 80 GB"
-    alone = toys.start("alone", gpus="2", steps=1)
-    assert alone.state().state == "queued"
-    assert len(leases.sharers("GPU-00000002-double")) == 2
-    finish(first)
-    assert wait_for_end(third).state == "succeeded"
-    assert until(lambda: "taken by run" in alone.state().reason and second.id in alone.state().reason)
-    finish(second)
-    assert wait_for_end(alone).state == "succeeded"
+    stop_and_wait(holder)
+    stop_and_wait(second_holder)
+    assert wait_for_end(first).devices == [uuid(4)] and wait_for_end(second).devices == [uuid(5)]
 
 
 def test_an_unknown_gpu_fails_the_run_and_says_so(toys: Toys, gpus: Gpus) -> None:
@@ -353,3 +283,49 @@ def test_an_unknown_gpu_fails_the_run_and_says_so(toys: Toys, gpus: Gpus) -> Non
         launch(run)
     state = run.state()
     assert (state.state, state.job) == ("failed", None) and state.error is not None and state.error["kind"] == "not_found"
+
+
+def test_children_of_a_comparison_wait_too(toys: Toys, gpus: Gpus, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6")
+    holder = hold(toys, "6")
+    run = toycompare.create(toys.store, [toycompare.entry("a"), toycompare.entry("b")], devices="auto")
+    toys.runs.append(run)
+    launch(run)
+    child = until(lambda: next(iter(toys.store.children(run)), None))
+    until(lambda: child.state().reason.startswith("waiting for GPU 6, taken by run"))
+    until(lambda: any(event.message.startswith("a waiting for GPU 6") for event in run.events()))
+    stop_and_wait(holder)
+    assert wait_for_end(run, 60).state == "succeeded"
+    children = toys.store.children(run)
+    toys.runs += children
+    assert [one.state().devices for one in children] == [[uuid(6)]] * 3
+
+
+def test_stopping_a_comparison_takes_its_children_out_of_the_queue(toys: Toys, gpus: Gpus, queue: Queue) -> None:
+    queue.pause()
+    run = toycompare.create(toys.store, [toycompare.entry("a")], devices="3")
+    toys.runs.append(run)
+    launch(run)
+    until(lambda: queue.waiting())
+    stop_and_wait(run)
+    assert run.state().state == "stopped" and queue.waiting() == []
+    assert [one.state().state for one in toys.store.children(run)] == ["stopped"]
+
+
+def test_the_command_line(toys: Toys, gpus: Gpus, queue: Queue) -> None:
+    assert cli.ok("queue", "list") == []
+    assert "nothing waits" in cli.finetui("queue", "list").err
+    cli.ok("queue", "pause")
+    runs = [toys.start(name, gpus="auto", steps=1, planned_memory_bytes=12 * GB) for name in ("a", "b", "c")]
+    rows = cli.ok("queue", "list")
+    assert [(row["position"], row["name"], row["paused"]) for row in rows] == [(1, "a", True), (2, "b", True), (3, "c", True)]
+    assert rows[0]["planned_memory_bytes"] == 12 * GB and rows[0]["gpus"] == "auto" and rows[0]["reason"] == "the queue is paused"
+    assert [row["name"] for row in cli.ok("queue", "move", "c", "top")] == ["c", "a", "b"]
+    assert cli.ok("runs", "show", runs[2].id)["queue_position"] == 1
+    assert cli.ok("runs", "stop", runs[0].id)["state"] == "stopped"
+    listed = cli.finetui("queue", "list")
+    assert "paused, 2 runs waiting" in listed.err and "12.0 GB" in listed.out and f"{runs[0].id}" not in listed.out
+    cli.refused("queue", "move", "c", "nowhere", code=2, says="no place in the queue")
+    cli.refused("queue", "move", runs[0].id, "top", code=3, says="does not wait")
+    cli.ok("queue", "unpause")
+    assert [wait_for_end(run).state for run in runs[1:]] == ["succeeded"] * 2

@@ -14,6 +14,7 @@ from typing import Any
 
 from finetui.core.fsio import is_locked
 from finetui.core.paths import Home
+from finetui.core.runs.control import stop
 from finetui.core.runs.identity import find_tagged, signal_process
 from finetui.core.runs.launch import launch
 from finetui.core.runs.spec import ACTIVE, RunState
@@ -45,6 +46,12 @@ def wait_for_end(run: Run, seconds: float = 15.0) -> RunState:
     return run.state()
 
 
+def stop_and_wait(run: Run) -> None:
+    """Stop a run and wait for its end."""
+    stop(run)
+    wait_for_end(run)
+
+
 class Toys:
     """Creates toy runs in one home and remembers them."""
 
@@ -74,6 +81,13 @@ class Toys:
                 if signal_process(process, signal.SIGKILL):
                     left.append(process.pid)
         return left
+
+
+def hold(toys: Toys, gpus: str = "0", **request: Any) -> Run:
+    """A run that has a GPU until it is stopped."""
+    run = toys.start("holder", gpus=gpus, steps=10000, pause=0.02, **request)
+    wait_for(run, "running")
+    return run
 
 
 @contextmanager

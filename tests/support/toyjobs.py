@@ -3,7 +3,8 @@
 ``{"delay", "steps", "pause", "filler"}``: so many seconds before the first event, so many metric lines, so far apart, so many
 bytes longer. ``"do"`` adds a behaviour: ``hang`` (ignores every request), ``sleep``, ``raise``, ``bug``, ``memory``, ``eat``
 (more memory than the control group ``"group"`` has), ``unwritable``
-(its result cannot be written), ``exit``, ``signal`` (kills itself by ``"number"``), ``children`` (starts a
+(its result cannot be written), ``greedy`` (out of memory with more than ``"most"`` examples at a time), ``busy`` (the GPU is, in
+the first attempt), ``exit``, ``signal`` (kills itself by ``"number"``), ``children`` (starts a
 process that outlives it).
 """
 
@@ -62,6 +63,12 @@ def _behave(job: Job, request: dict[str, Any]) -> None:
             raise KeyError("a bug")
         case "memory":
             raise MemoryError
+        case "greedy":
+            if job.request(dict)["training_options"]["per_device_train_batch_size"] > request["most"]:
+                raise MemoryError
+        case "busy":
+            if job.attempt == 1:
+                raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
         case "eat":
             Path(request["group"], "cgroup.procs").write_text(str(os.getpid()))
             eaten = []

@@ -123,7 +123,7 @@ class ChatScreen(View):
             if model != self.model:
                 self.model, self.model_name, self.marked = model, Path(model).name, []
                 self.do_clear()
-            self.voices = voices = Voices(self.app.home, model, self.app.settings.gpus)
+            self.voices = voices = Voices(self.app.home, model, self.app.settings.gpus, share_gpu=self.app.settings.share_gpu)
             self.status = "loading"
             self.work(voices.open, self._ready, failed=lambda problem: self._failed(problem, voices), group="open")
         self.current = adapter

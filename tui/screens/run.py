@@ -92,7 +92,7 @@ class RunScreen(ArtifactActions, View):
     def on_run_news(self, news: RunNews) -> None:
         """Fold what is new and show what changed."""
         first = not self.request
-        self.request, self.kind, self.name_of_run = news.spec.request, news.spec.kind, news.spec.name
+        self.request, self.kind, self.name_of_run = news.request, news.spec.kind, news.spec.name
         before = self.facts.state
         points, evaluations = self.facts.take(news.update)
         if first:
@@ -158,7 +158,9 @@ class RunScreen(ArtifactActions, View):
             )
 
     def _outcome(self) -> str:
-        """What can be done with a run that has ended well or was stopped."""
+        """What a run waits for; what can be done with one that has ended well or was stopped."""
+        if self.facts.state in ("queued", "starting"):
+            return self.facts.reason
         if self.facts.state == "stopped":
             return "stopped: R resumes it"
         result = self._row().result
