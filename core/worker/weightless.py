@@ -8,6 +8,7 @@ slowly: a step of 8 B parameters is some 20,000 operations.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -76,8 +77,22 @@ class Counting(TorchDispatchMode):
             return self._content(name, args[0])
         if name == "aten::index":
             args = (args[0], [place for index in args[1] for place in self._places(index)])
+        made = self._results(func, name, args, kwargs)
         if scratch := _scratch_bytes(name, args, self.device):
             self._note_peak(self.now + scratch)
+        return made
+
+    def claim_gradient(self, parameter: torch.Tensor) -> None:
+        """The gradient that ``parameter`` just got is one, and no activation any more."""
+        gradient = parameter.grad
+        if isinstance(gradient, Weightless):
+            key = gradient.inner.untyped_storage()._cdata
+            if key not in self._gradients:
+                self._gradients.add(key)
+                self.gradients += self._sizes[key]
+
+    def _results(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """What an operation gives back, without contents."""
         if name.endswith("_") and args and isinstance(args[0], Weightless):
             return args[0]  # in place: nothing new
         if name == "aten::add" and args[0].shape in self.weight_shapes and getattr(args[1], "shape", None) == args[0].shape:
@@ -89,15 +104,6 @@ class Counting(TorchDispatchMode):
         made = [self._new(torch.empty_strided(shape, stride, dtype=dtype, device=_META)) for shape, stride, dtype in templates]
         return made[0] if len(made) == 1 else tuple(made)
 
-    def claim_gradient(self, parameter: torch.Tensor) -> None:
-        """The gradient that ``parameter`` just got is one, and no activation any more."""
-        gradient = parameter.grad
-        if isinstance(gradient, Weightless):
-            key = gradient.inner.untyped_storage()._cdata
-            if key not in self._gradients:
-                self._gradients.add(key)
-                self.gradients += self._sizes[key]
-
     def _compute(self, func: Any, args: Any, kwargs: dict[str, Any], key: Any) -> Any:
         """Run an operation on the meta device; one whose results are all new is remembered by its arguments' shapes."""
         given: dict[int, torch.Tensor] = {}
@@ -106,6 +112,8 @@ class Counting(TorchDispatchMode):
         if not given or kwargs.get("device") is not None:
             inner_kwargs["device"] = _META
         result = func(*inner_args, **inner_kwargs)
+        if func._schema.name == "aten::mkldnn_rnn_layer":
+            result = (*result[:3], torch.empty(_workspace_bytes(func, inner_args), dtype=torch.uint8, device=_META))
         values = result if isinstance(result, (list, tuple)) else [result]
         storages = {tensor.untyped_storage()._cdata for tensor in given.values() if not isinstance(tensor, Weightless)}
         storages |= {tensor.inner.untyped_storage()._cdata for tensor in given.values() if isinstance(tensor, Weightless)}
@@ -182,13 +190,22 @@ def _key(value: Any) -> Any:
     return value.__class__, value
 
 
+def _workspace_bytes(recurrent_layer: Any, args: Sequence[Any]) -> int:
+    """What a recurrent layer on the CPU keeps for its backward pass. Only the library knows, so the layer runs, on zeros."""
+    zeros = [torch.zeros(value.shape, dtype=value.dtype) if isinstance(value, torch.Tensor) else value for value in args]
+    return recurrent_layer(*zeros)[3].numel()
+
+
 def _scratch_bytes(name: str, args: Any, device: torch.device) -> int:
     """Bytes that a kernel allocates for itself and frees before it returns, where they are as large as its arguments."""
     if name == "aten::logsumexp":
         return args[0].numel() * args[0].itemsize
+    if name == "aten::mkldnn_rnn_layer_backward":  # in the library's own layout: the inputs' weight, and the gradients of both weights
+        return (2 * args[1].numel() + args[2].numel()) * args[1].itemsize
     if name in _MIXED and device.type == "cpu" and len(args) > 1 and isinstance(args[1], torch.Tensor) and args[1].ndim:
         first, second = args[0], args[1]
         if first.dtype != second.dtype:  # one is converted to the other's type before
-            wide = max(first.itemsize, second.itemsize)
-            return wide * (first if first.itemsize < second.itemsize else second).numel()
+            wide, narrow_first = max(first.itemsize, second.itemsize), first.itemsize < second.itemsize
+            copies = 2 if narrow_first and name.endswith("_") else 1  # in place the result is made apart
+            return copies * wide * (first if narrow_first else second).numel()
     return 0

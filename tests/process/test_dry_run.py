@@ -33,6 +33,8 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("gpt2", "top_layers", "causal-lm", {"gradient_accumulation_steps": 2}),
     ("qwen3", "full", "causal-lm", {"master_copy": "fp32"}),
     ("bert", "qlora", "seq-cls", {}),
+    ("falcon", "adalora", "causal-lm", {"gradient_checkpointing": True}),
+    ("qwen2", "p_tuning", "causal-lm", {"gradient_checkpointing": True}),
 ]
 
 

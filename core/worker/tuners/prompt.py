@@ -61,7 +61,9 @@ class _Encoder(nn.Module):
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         if self.lstm is not None:
-            with torch.enable_grad():  # without, CPUs take another kernel, and what is saved would differ in the last bit
+            # Without gradients, CPUs take another kernel, and what is saved would differ in the last bit. In bfloat16, those that
+            # do not compute in it have none at all.
+            with torch.enable_grad(), torch.autocast(embeddings.device.type, enabled=False):
                 embeddings = self.lstm(embeddings[None])[0][0]
         return self.head(embeddings)
 
