@@ -71,6 +71,23 @@ def resume_run(home: Home, run_id: str) -> None:
     resume(RunStore(home).get(run_id))
 
 
+def move_in_queue(home: Home, run_id: str, where: str) -> None:
+    """Move a waiting run: ``up``, ``down``, ``top``, ``bottom`` or a position."""
+    from ..core.runs.queue import Queue
+
+    Queue(home).move(run_id, where)
+
+
+def toggle_queue(home: Home) -> bool:
+    """Pause the queue, or let it go on; returns whether it is paused now."""
+    from ..core.runs.queue import Queue
+
+    queue = Queue(home)
+    paused = queue.paused
+    (queue.unpause if paused else queue.pause)()
+    return not paused
+
+
 def method(name: str) -> tuple[Any, str]:
     """A method's plugin, or ``None`` and why it does not load."""
     from ..core import registry
@@ -135,12 +152,13 @@ def _cost(row: Ranked) -> str:
 
 def _ranking(home: Home, answers: Answers, training: Mapping[str, Any], rows: Sequence[Example]) -> list[Ranked]:
     from ..core.catalog.catalog import Catalog
-    from ..core.devices import select
     from ..core.runs.past import past_runs
-    from ..core.runs.requests import rank_on
+    from ..core.runs.requests import devices_for, rank_on
 
     entry, task = Catalog(home).model(answers.model), task_of(home, answers)
-    return rank_on(select(answers.gpus)[0], entry, training, task=task, num_labels=_classes(task, rows), rows=rows, past=past_runs(home))
+    return rank_on(
+        devices_for(answers.gpus)[0], entry, training, task=task, num_labels=_classes(task, rows), rows=rows, past=past_runs(home)
+    )
 
 
 def _refusal(home: Home, answers: Answers, name: str, training: Mapping[str, Any]) -> str:
@@ -172,15 +190,14 @@ def price(
         rows: examples whose lengths count; none: all are taken to be as long as allowed.
     """
     from ..core.catalog.catalog import Catalog
-    from ..core.devices import select
     from ..core.runs.past import past_runs
-    from ..core.runs.requests import plan_on
+    from ..core.runs.requests import devices_for, plan_on
 
     entry, task = Catalog(home).model(answers.model), task_of(home, answers)
     classes = _classes(task, rows)
     first: tuple[Plan, str] | None = None
     past = past_runs(home)
-    for device in select(answers.gpus):
+    for device in devices_for(answers.gpus):
         plan = plan_on(device, entry, method_name, method_options, training, task=task, num_labels=classes, rows=rows, past=past)
         found = (plan, "the CPU" if device.kind == "cpu" else f"GPU {device.id}")
         if plan.fits:
@@ -203,12 +220,12 @@ def read_data(home: Home, answers: Answers) -> tuple[DataReport, Sequence[Exampl
     return report, examples(files, answers.columns, answers.objective, task=task, limit=QUICK_ROWS).examples
 
 
-def start_training(home: Home, arguments: Mapping[str, Any]) -> str:
-    """Check, create and start a training run; returns its id."""
+def start_training(home: Home, arguments: Mapping[str, Any], *, queue: bool = False, priority: int = 0) -> str:
+    """Check, create and start (or queue) a training run; returns its id."""
     from ..core.runs.requests import start, train_request
 
     request = train_request(home, **arguments)
-    return start(home, "train", request.name, request).id
+    return start(home, "train", request.name, request, queue=queue, priority=priority).id
 
 
 def export_comparison(table: Mapping[str, Any], path: Path) -> Path:

@@ -24,6 +24,8 @@ class Answers:
 
     Attributes:
         task: empty: what model and columns say.
+        share_gpu: use a GPU beside others that share it.
+        priority: in the queue.
         settings: training and method options in one mapping, those that differ from the defaults.
     """
 
@@ -38,6 +40,8 @@ class Answers:
     objective: str = ""
     columns: dict[str, str] = field(default_factory=dict)
     seed: int = 0
+    share_gpu: bool = False
+    priority: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -47,13 +51,13 @@ class Answers:
             model=request.get("model", ""), data=list(request.get("data", [])), eval_data=list(request.get("eval_data", [])),
             method=request.get("method", "lora"), gpus=request.get("gpus", "auto"), eval_split=request.get("eval_split", 0.1),
             task=request.get("task", ""), objective=request.get("objective", ""), columns=dict(request.get("columns", {})),
-            seed=request.get("seed", 0),
+            seed=request.get("seed", 0), share_gpu=request.get("share_gpu", False),
             settings={**request.get("training_options", {}), **request.get("method_options", {})},
         )  # fmt: skip
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `core.runs.requests.train_request`."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "priority"}
 
     def command(self) -> str:
         """The equivalent command line."""
@@ -66,10 +70,12 @@ class Answers:
         for flag, value, usual in (
             ("--name", self.name, ""), ("--gpus", self.gpus, "auto"), ("--eval-split", self.eval_split, 0.1), ("--seed", self.seed, 0),
             ("--task", self.task, ""), ("--objective", self.objective, ""),
-            ("--columns", ",".join(f"{k}={v}" for k, v in self.columns.items()), ""),
+            ("--priority", self.priority, 0), ("--columns", ",".join(f"{k}={v}" for k, v in self.columns.items()), ""),
         ):  # fmt: skip
             if value != usual:
                 words += [flag, str(value)]
+        if self.share_gpu:
+            words.append("--share-gpu")
         for name, value in self.settings.items():
             words += ["--set", f"{name}={toml_text(value)}"]
         return shlex.join(words)
@@ -129,7 +135,10 @@ def answer_fields(answers: Answers, plugin: Any, objectives: Sequence[str]) -> l
             help="Of the result in the catalog; empty: made from model and method.", check=name_error,
         ),
         Field("gpus", "device", "pick", answers.gpus, help="Where it runs: auto takes the GPU with most free memory, else the CPU."),
-        Field("start", "Start", "button", help="Checks everything, then starts the run; it goes on when the screen is left."),
+        Field(
+            "start", "Start", "button",
+            help="Checks everything, then starts the run, or lets it wait for a GPU; it goes on when the screen is left. w queues it.",
+        ),
         Field(
             "eval_data", "eval_data", "pick", evaluation, advanced=not answers.eval_data,
             help="Evaluation data; empty: a part of the data is set aside.",
@@ -147,6 +156,14 @@ def answer_fields(answers: Answers, plugin: Any, objectives: Sequence[str]) -> l
             help="Renames columns of the data: prompt=question, response=answer.",
         ),
         Field("seed", "seed", "int", answers.seed, default=0, help="Of everything random.", advanced=True, type_name="int"),
+        Field(
+            "share_gpu", "share_gpu", "bool", answers.share_gpu, default=False, advanced=True, type_name="on or off",
+            help="Use a GPU beside other runs that share it, as far as the planned memory allows.",
+        ),
+        Field(
+            "priority", "priority", "int", answers.priority, default=0, advanced=True, type_name="int",
+            help="In the queue, where the run waits if its GPU is taken; those with more come first.",
+        ),
     ]  # fmt: skip
 
 
@@ -163,6 +180,7 @@ def read_answers(fields: list[Field], answers: Answers) -> None:
     """Take what was typed back into the answers; paths and picks are there already."""
     values = {row.key: row.value for row in fields}
     answers.name, answers.eval_split, answers.seed = values["name"], values["eval_split"], values["seed"]
+    answers.share_gpu, answers.priority = values["share_gpu"], values["priority"]
     answers.task, answers.objective, answers.columns = values["task"] or "", values["objective"] or "", dict(values["columns"])
     answers.settings = {**changed_values(fields, "training"), **changed_values(fields, "method")}
 

@@ -33,12 +33,15 @@ def run_line(row: RunRow, glyphs: Glyphs, width: int, *, marked: bool = False) -
     if room >= 30:
         steps = f"{bar(share, 10, glyphs)} {percent(share):>5}  {steps}" if row.total_steps else steps
     head.append((steps, "$foreground"))
-    return Content.assemble(*head, "\n  ", _progress(row, glyphs))
+    return Content.assemble(*head, "\n  ", _progress(row, glyphs, width - 4))
 
 
-def _progress(row: RunRow, glyphs: Glyphs) -> Content:
+def _progress(row: RunRow, glyphs: Glyphs, room: int) -> Content:
+    if row.state == "queued":
+        place = f"{row.position}. " if row.position else ""
+        return Content.styled(shorten(place + (row.reason or "not launched yet"), room, glyphs), "$muted")
     if row.loss is None:
-        return Content.styled(row.note or "getting ready", "$muted")
+        return Content.styled(shorten(row.note or row.reason or "getting ready", room, glyphs), "$muted")
     parts: list[Any] = [("loss ", "$muted"), (figure(row.loss), "$foreground")]
     if row.fallen:
         parts.append((f" {glyphs.down if row.fallen > 0 else glyphs.up} {abs(row.fallen):.3f}", "$muted"))
@@ -78,8 +81,12 @@ def selected_run(row: RunRow, glyphs: Glyphs) -> Content:
         ("loss", figure(row.loss)), ("eval", figure(row.eval_loss)), ("device", row.devices or NOTHING),
         ("created", clock(row.created)), ("took", duration(row.finished - row.started) if row.finished and row.started else NOTHING),
     ]  # fmt: skip
+    if row.position:
+        facts.insert(1, ("place", f"{row.position} in the queue"))
     lines = [state_text(row.state, glyphs)]
     lines += [pair(name, value) for name, value in facts if value != NOTHING]
+    if row.state == "queued" and row.reason:
+        lines += [Content(""), Content.styled(row.reason, "$foreground")]
     if row.error:
         lines += [Content(""), Content.styled(row.error, "$error")]
     if row.result:

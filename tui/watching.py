@@ -59,6 +59,12 @@ class RunRow:
     devices: str = ""
     parent: str = ""
     """The run that started this one."""
+    reason: str = ""
+    """Why it is in this state: what a queued run waits for."""
+    position: int = 0
+    """In the queue, from 1; 0: it does not stand there."""
+    paused: bool = False
+    """Of a queued run: the queue is paused."""
 
     @property
     def active(self) -> bool:
@@ -103,6 +109,7 @@ class Tracker:
         state = update.state
         changes: dict[str, Any] = {
             "state": state.state, "started": state.started, "finished": state.finished, "devices": ", ".join(state.devices),
+            "reason": state.reason,
             "error": (state.error or {}).get("message", "") or (state.reason if state.state in ("lost", "failed") else ""),
         }  # fmt: skip
         for event in update.events:
@@ -279,11 +286,26 @@ class RunWatcher:
                 rows.append(watched.look())
             except (FineTUIError, OSError):  # removed or unreadable meanwhile: it is opened again once it can be read
                 del self._watched[run_id]
-        shown = tuple(rows)
+        shown = self._with_places(rows)
         if shown != self._rows and not self._ended:
             self._rows = shown
             self._post(shown)
         return shown
+
+    def _with_places(self, rows: list[RunRow]) -> tuple[RunRow, ...]:
+        """Queued runs with their places in the queue."""
+        if not any(row.state == "queued" for row in rows):
+            return tuple(rows)
+        from ..core.runs.queue import Queue
+
+        queue = Queue(self.home)
+        places, paused = {waiting.run.id: waiting.position for waiting in queue.waiting()}, queue.paused
+        shown = []
+        for row in rows:
+            place = places.get(row.id, 0)
+            reason = "the queue is paused" if place and paused else row.reason
+            shown.append(replace(row, position=place, paused=bool(place) and paused, reason=reason) if row.state == "queued" else row)
+        return tuple(shown)
 
     def _run_ids(self) -> list[str]:
         try:

@@ -217,6 +217,17 @@ def train_request(
     )  # fmt: skip
 
 
+def devices_for(gpus: str) -> list[Device]:
+    """The devices of ``--gpus`` as a run is planned on them: a GPU as if it were empty, since the run waits until enough of it is free.
+
+    Raises:
+        NotFound, Refused, UsageError: as `select`.
+    """
+    return [
+        msgspec.structs.replace(device, memory_free=device.memory_total) if device.kind == "cuda" else device for device in select(gpus)
+    ]
+
+
 def plan_on(
     device: Device,
     model: ModelEntry,
@@ -268,11 +279,8 @@ def _fitting_plan(
     labels: int,
     past: Sequence[Past],
 ) -> Plan:
-    """The plan on the first device where it fits; raises `DoesNotFit` where no device that may be used has so much memory.
-
-    A GPU counts as if it were empty: the run waits until enough of it is free.
-    """
-    devices = [_emptied(device) if device.kind == "cuda" else device for device in select(gpus)]
+    """The plan on the first device where it fits; raises `DoesNotFit` where no device that may be used has so much memory."""
+    devices = devices_for(gpus)
     require_pageable(parse(TrainingOptions, training_options, owner="training"), devices[0].kind)
     plans = [
         plan_on(device, model, method, method_options, training_options, task=task, num_labels=labels, rows=rows.examples, past=past)
@@ -282,10 +290,6 @@ def _fitting_plan(
     if not fitting:
         require_fit(plans[0], devices[0])
     return fitting[0]
-
-
-def _emptied(device: Device) -> Device:
-    return msgspec.structs.replace(device, memory_free=device.memory_total)
 
 
 def evaluate_request(

@@ -25,8 +25,11 @@ class ArtifactActions(Working):
         """Ask a run to stop."""
         from .. import backend
 
+        waits = any(row.id == run_id and row.state == "queued" for row in self.app.rows)
+
         def told(name: str) -> None:
-            self.app.notify(f"{name} is asked to stop" + ("" if now else "; it writes a checkpoint first"))
+            asked = f"{name} is asked to stop" + ("" if now else "; it writes a checkpoint first")
+            self.app.notify(f"{name} waits no more" if waits else asked)
             self.app.look_again()
 
         self.work(lambda: backend.stop_run(self.app.home, run_id, now=now), told)

@@ -99,14 +99,14 @@ class HomeScreen(ArtifactActions, View):
     def _run_lines(self) -> list[tuple[str, Content | str, bool]]:
         words = self.query_one(FilterLine).value.lower().split()
         known = {row.id for row in self.app.rows}
-        # The runs that a comparison started are seen there; here a filter finds them.
-        rows = [row for row in self.app.rows if words or row.parent not in known]
+        # The runs that a comparison started are seen there; here a filter finds them, and they are listed while they stand in the queue.
+        rows = [row for row in self.app.rows if words or row.position or row.parent not in known]
         rows = [row for row in rows if all(word in f"{row.name} {row.method} {row.state} {row.kind}".lower() for word in words)]
         width = max(40, self.query_one("#runs", Lines).size.width - 3)
         lines: list[tuple[str, Content | str, bool]] = []
         for title, chosen in (
             ("Running", [row for row in rows if row.active and row.state != "queued"]),
-            ("Waiting", [row for row in rows if row.state == "queued"]),
+            ("Waiting, the queue is paused" if any(row.paused for row in rows) else "Waiting", _in_order(rows)),
             ("Finished", [row for row in rows if not row.active]),
         ):
             if chosen:
@@ -162,7 +162,7 @@ class HomeScreen(ArtifactActions, View):
     def why_not(self, name: str) -> str:
         """What speaks against an action on the selected run."""
         row = self.selected_row
-        if name in ("new", "filter", "refresh"):
+        if name in ("new", "filter", "refresh", "queue_pause"):
             return ""
         if row is None:
             return "no run is selected"
@@ -171,6 +171,8 @@ class HomeScreen(ArtifactActions, View):
             return "" if enough else "mark at least two training runs with space, or select a comparison"
         if name == "stop" and not row.active:
             return f"{row.name} has ended ({row.state})"
+        if name in ("queue_up", "queue_down") and not row.position:
+            return f"{row.name} does not wait in the queue"
         if name == "delete" and row.active:
             return f"{row.name} is {row.state}: stop it first"
         if name in ("chat", "merge", "push"):
@@ -200,6 +202,28 @@ class HomeScreen(ArtifactActions, View):
         row = self.selected_row
         if row is not None:
             self.stop_run(row.id)
+
+    def do_queue_up(self) -> None:
+        self._move("up")
+
+    def do_queue_down(self) -> None:
+        self._move("down")
+
+    def _move(self, where: str) -> None:
+        from .. import backend
+
+        row = self.selected_row
+        if row is not None:
+            self.work(lambda: backend.move_in_queue(self.app.home, row.id, where), lambda _: self.app.look_again())
+
+    def do_queue_pause(self) -> None:
+        from .. import backend
+
+        def told(paused: bool) -> None:
+            self.app.notify("the queue is paused: nothing that waits starts" if paused else "the queue goes on")
+            self.app.look_again()
+
+        self.work(lambda: backend.toggle_queue(self.app.home), told)
 
     async def do_chat(self) -> None:
         row = self.selected_row
@@ -240,3 +264,8 @@ class HomeScreen(ArtifactActions, View):
 
     def do_refresh(self) -> None:
         self.app.look_again()
+
+
+def _in_order(rows: list[RunRow]) -> list[RunRow]:
+    """Those that wait, as they stand in the queue; then those that nobody has launched yet."""
+    return sorted((row for row in rows if row.state == "queued"), key=lambda row: (not row.position, row.position))

@@ -90,6 +90,7 @@ class NewRunScreen(View):
         self.titled(self.query_one("#command-pane"), "The same as a command", "y copy")
         if self.app.settings.gpus != "auto" and self.answers.gpus == "auto":
             self.answers.gpus = self.app.settings.gpus
+        self.answers.share_gpu = self.answers.share_gpu or self.app.settings.share_gpu
         self._rebuild(cursor="start" if self.ready else "model")
         self.query_one(Form).focus()
         self.work(lambda: backend.read_catalog(self.app.home), self._have_catalog, group="catalog")
@@ -311,20 +312,26 @@ class NewRunScreen(View):
 
     def why_not(self, name: str) -> str:
         """What is missing before a start."""
-        if name == "start":
+        if name in ("start", "queue"):
             return "it is being started" if self._started else (self._blocked() if self.is_attached and self.form.fields else "")
         if name == "check" and not self.answers.data:
             return "choose data first"
         return ""
 
     def do_start(self) -> None:
+        self._launch(queue=False)
+
+    def do_queue(self) -> None:
+        self._launch(queue=True)
+
+    def _launch(self, *, queue: bool) -> None:
         from .. import backend
 
         self._started = True
-        home, arguments = self.app.home, self.answers.arguments()
+        home, arguments, priority = self.app.home, self.answers.arguments(), self.answers.priority
         self.form.field("start").note = "checking and starting"
         self.form.update_lines()
-        self.work(lambda: backend.start_training(home, arguments), self._run_started, failed=self._refused)
+        self.work(lambda: backend.start_training(home, arguments, queue=queue, priority=priority), self._run_started, failed=self._refused)
 
     def _run_started(self, run_id: str) -> None:
         self.app.look_again()
