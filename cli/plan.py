@@ -12,7 +12,6 @@ from ..core import registry
 from ..core.api import Task
 from ..core.data.labels import label_names
 from ..core.data.shaping import stream
-from ..core.devices import select
 from ..core.errors import UsageError
 from ..core.options import parse, respelt, to_dict
 from ..core.planner.advice import make_plan
@@ -22,7 +21,7 @@ from ..core.planner.record import Record
 from ..core.planner.tasks import choose_task
 from ..core.probing import probe_plan
 from ..core.runs.past import past_runs
-from ..core.runs.requests import existing_files, split_settings
+from ..core.runs.requests import devices_for, existing_files, split_settings
 from ..core.session import WorkerSession
 from ..core.training import TrainingOptions
 from .command import App, command, settings_of
@@ -72,7 +71,7 @@ def plan(
     known |= _of_data(app, model, data, task, wanted)
     known["past"] = past_runs(app.home)
     if not memory:
-        known["device"] = select(gpus or app.settings.gpus)[0]
+        known["device"] = devices_for(gpus or app.settings.gpus)[0]
     if not method:
         return _show_ranking(app, rank_methods(folder, _loop_settings(wanted), **known))
     training, own = split_settings(registry.load("methods", method), wanted)

@@ -122,7 +122,10 @@ class Supervisor:
         """One more attempt on the same devices."""
         self.began, self.process, self.memory_kills = time.time(), None, verdict.memory_kills()
         me, attempt = self.state.supervisor, self.state.attempt + 1
-        records.begin_attempt(self.folder, self.state, me, attempt, again.reason, overrides=again.overrides)
+        try:
+            records.begin_attempt(self.folder, self.state, me, attempt, again.reason, overrides=again.overrides)
+        except errors.DiskError as problem:
+            return verdict.Verdict("failed", problem.message, error=problem.to_dict())
         deadline = time.monotonic() + again.pause
         while time.monotonic() < deadline and not records.is_requested(self.folder, records.STOP):
             time.sleep(POLL_SECONDS)

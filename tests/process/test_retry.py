@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 from finetui.cli.runs import reproduction
+from finetui.core.embedded import BASE_MODEL_NAME, dataset
+from finetui.core.fsio import read_json, write_json
 from finetui.core.runs.control import stop
-from finetui.core.runs.launch import resume
+from finetui.core.runs.launch import launch, resume
+from finetui.core.runs.past import past_runs
+from finetui.core.runs.requests import train_request
 from finetui.core.runs.retry import smaller_batch
 from support.runs import Toys, until, wait_for_end
 
@@ -76,3 +80,25 @@ def test_a_stop_ends_the_wait_for_another_attempt(toys: Toys) -> None:
     stop(run)
     state = wait_for_end(run, 4)
     assert (state.state, state.reason) == ("stopped", "stopped before it started")
+
+
+def test_the_trainer_takes_the_smaller_batch_and_trains_the_same(toys: Toys) -> None:
+    """A real training, once as asked and once as after running out of memory: the same examples a step, so the same losses."""
+    home, losses = toys.store.home, []
+    for name, overrides in (("asked", {}), ("smaller", {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2})):
+        settings = {"max_steps": 2, "per_device_train_batch_size": 8, "auto_find_batch_size": True, "lora_dropout": 0.0}
+        request = train_request(
+            home, model=BASE_MODEL_NAME, data=[dataset("pirate")], method="lora", settings=settings, name=name, gpus="none"
+        )
+        run = toys.store.create("train", name, request)
+        toys.runs.append(run)
+        state = run.state()
+        state.overrides = dict(overrides)
+        write_json(run.dir / "state.json", state)
+        launch(run)
+        assert wait_for_end(run, 120).state == "succeeded"
+        losses.append([line["loss"] for line in run.metrics() if "loss" in line])
+        manifest = read_json(home.adapters / name / "finetui.json")
+        assert manifest["training_options"].get("per_device_train_batch_size", 8) == (4 if overrides else 8)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert [past.measured_bytes > 0 for past in past_runs(home)] == [True], "the record is of what was planned"
