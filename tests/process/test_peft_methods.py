@@ -111,7 +111,7 @@ def test_a_start_that_changed_the_base_leaves_the_head_whole(tmp_path: Path) -> 
     options = plugin.options(r=2, init_lora_weights="pissa")
     model = plugin.prepare(base_for(folder, "seq-cls"), options, "seq-cls")
     drive(plugin, model, options, 2)
-    require_swaps(folder, "seq-cls", saved(plugin, model, tmp_path / "adapter"), logits(model))
+    require_swaps(folder, "seq-cls", saved(plugin, model, tmp_path / "adapter"), logits(model), 1e-5)
 
 
 def test_patterns_that_mean_nothing_are_refused(tmp_path: Path) -> None:
@@ -258,6 +258,14 @@ KINDS: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
+REORDERED = {("adalora", None): 1e-6, ("lora", "pissa"): 1e-5, ("lora", "olora"): 1e-5}
+"""How far a method (with a start) may be from what it said when trained, relative to the largest logit; all others not by a bit.
+
+AdaLoRA's file lacks the triplets that were pruned. A start that changed the base is saved as a difference of two adapters on the
+unchanged base. Either way the same sum is made of other terms.
+"""
+
+
 @pytest.mark.matrix
 @pytest.mark.parametrize("family", ARCHITECTURES)
 def test_trained_saved_swapped_merged_and_read_in_a_new_process(tmp_path: Path, family: str) -> None:
@@ -276,7 +284,7 @@ def test_trained_saved_swapped_merged_and_read_in_a_new_process(tmp_path: Path, 
             trained = drive(plugin, model, options, 8, 5e-3)
             assert sum(parameter.numel() for parameter in trained) == plugin.footprint(spec, options).trainable_parameters
             adapter = saved(plugin, model, tmp_path / f"{number}-{task}")
-            require_swaps(folder, task, adapter, logits(model))
+            require_swaps(folder, task, adapter, logits(model), REORDERED.get((method, values.get("init_lora_weights")), 0.0))
             require_merges(folder, task, adapter, logits(model))
             expected[adapter] = logits(load_adapter(base_for(folder, task), adapter, "x"))
     subprocess.run([sys.executable, "-c", _READER, str(folder), *map(str, expected)], check=True, capture_output=True)

@@ -32,6 +32,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Method options for models as small as these, whose projections are narrower than the defaults expect."""
 
+REORDERED: dict[str, float] = {"adalora": 1e-6}
+"""Methods whose logits are not bit for bit the same when reloaded, with the largest difference allowed, relative to the largest logit.
+
+``adalora``: its file lacks the triplets that were pruned, so the same sums are made without the terms that are zero, in another order: up
+to 3.6e-7 on seven architectures, and not a bit once these triplets are taken out of the model in memory as well.
+"""
+
 STEPS = 6
 
 
@@ -102,13 +109,15 @@ def train_keeping_model(job: Job) -> tuple[dict[str, Any], torch.Tensor]:
 def check_result(
     method: str, folder: Path, result: dict[str, Any], trained: torch.Tensor, reloader: Reloader, scratch: Path, task: Task
 ) -> None:
-    """Reloaded in another process it is what it was in memory, and taking it off leaves the base bit for bit."""
+    """Reloaded in another process it says bit for bit what it said in memory (but see `REORDERED`); off, it leaves the base as before."""
     arguments: dict[str, Any] = {"arguments": {"task": task}} if task == "seq-cls" else {}
     if quantised(method):
         arguments = {"quantised": method, "task": task, "labels": result["labels"]}
     found = reloader.load(scratch / "logits.safetensors", model=str(folder), adapter=result["adapter"], **arguments)
     assert found["on"].shape == trained.shape
-    assert close(found["on"], trained, 1e-5), f"reloaded logits differ by {gap(found['on'], trained):.2e}"
+    difference = gap(found["on"], trained)
+    same = difference <= REORDERED[method] if method in REORDERED else torch.equal(found["on"], trained)
+    assert same, f"reloaded logits differ by {difference:.2e}"
     if not quantised(method):
         assert torch.equal(found["off"], found["again"]), "the base is not what it was"
         assert not torch.equal(found["on"], found["off"]), "the adapter changes nothing"
@@ -128,7 +137,8 @@ def check_merge(folder: Path, result: dict[str, Any], trained: torch.Tensor, rel
     job.close()
     arguments = {"arguments": {"task": task}} if task == "seq-cls" else {}
     found = reloader.load(scratch / "merged.safetensors", model=merged["out"], **arguments)
-    assert close(found["model"], trained, 1e-5), f"merged logits differ by {gap(found['model'], trained):.2e}"
+    difference = gap(found["model"], trained)
+    assert difference <= 1e-5, f"merged logits differ by {difference:.2e}"
 
 
 def check_resume(folder: Path, data: Path, method: str, task: Task, whole: Job) -> None:
@@ -154,11 +164,6 @@ def check_resume(folder: Path, data: Path, method: str, task: Task, whole: Job) 
     main(job)
     job.close()
     assert losses(job) == losses(whole)
-
-
-def close(first: torch.Tensor, second: torch.Tensor, tolerance: float) -> bool:
-    """Whether two sets of logits agree relative to the largest of them."""
-    return gap(first, second) <= tolerance
 
 
 def gap(first: torch.Tensor, second: torch.Tensor) -> float:
