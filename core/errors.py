@@ -125,7 +125,7 @@ class DeviceBusy(Refused):
 
 
 class DoesNotFit(Refused):
-    """The planned peak memory is above what the device has."""
+    """The planned peak memory is above what the device has, or the planned files above what the disk has."""
 
     kind = "does_not_fit"
 

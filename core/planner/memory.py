@@ -41,7 +41,7 @@ _PER_LENGTH, _MOST_LENGTHS = 40_000_000, 16
 CPU_SPREAD = (0.7, 1.4)
 """Peaks measured on CPUs over the estimate, nearly from least to most (docs/design/planner.md)."""
 
-_ADAM_BYTES = {"adamw": 8.0, "paged_adamw_32bit": 8.0, "paged_adamw_8bit": 2.03}
+ADAM_BYTES = {"adamw": 8.0, "paged_adamw_32bit": 8.0, "paged_adamw_8bit": 2.03}
 """Of the two moments of a trained parameter, in float32 or in 8 bits with a scale for every 256. Paged ones are counted whole,
 although the driver may move them out when memory runs short."""
 
@@ -121,7 +121,7 @@ def estimate(
         "weights": weights,
         "gradients": early if at_activations else gradients,
         "master_weights": trained_base * 4 if master_copy == "fp32" else 0,
-        "optimizer": round(footprint.trainable_parameters * _ADAM_BYTES[training.optim]),
+        "optimizer": round(footprint.trainable_parameters * ADAM_BYTES[training.optim]),
         "activations": activations + logits if at_activations else 0,
         "quantisation": round(footprint.quantized_parameters * footprint.constants_bytes_per_parameter),
         "adapter": footprint.added_parameters * 4,

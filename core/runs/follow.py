@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from ..fsio import JsonlReader
 from .adopt import refresh
+from .console import LogReader
 from .spec import ACTIVE, Event, RunState
 from .store import Run
 
@@ -47,7 +47,7 @@ class Follower:
         self.run = run
         self._metrics = JsonlReader(run.dir / "metrics.jsonl")
         self._events = JsonlReader(run.dir / "events.jsonl", Event)
-        self._log = _LogReader(run.dir / "console.log", log_tail)
+        self._log = LogReader(run.dir, log_tail)
         self._known: tuple[str, int, int] | None = None
 
     def poll(self) -> Update:
@@ -76,24 +76,3 @@ def follow(run: Run, *, interval: float = 0.25, log_tail: int | None = None) -> 
         if update.state.state not in ACTIVE:
             return
         time.sleep(interval)
-
-
-class _LogReader:
-    """Whole lines of a text file as they come."""
-
-    def __init__(self, path: Path, tail: int | None) -> None:
-        self._path = path
-        self._offset = 0
-        if tail is not None and path.exists():
-            self._offset = max(0, path.stat().st_size - tail)
-
-    def read(self) -> list[str]:
-        try:
-            with open(self._path, "rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        end = data.rfind(b"\n") + 1
-        self._offset += end
-        return data[:end].decode(errors="replace").split("\n")[:-1]  # a progress bar's carriage return does not end a line

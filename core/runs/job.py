@@ -19,6 +19,7 @@ What the function returns becomes the run's result (``succeeded``); `Stopped` ma
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import sys
 import time
@@ -34,9 +35,12 @@ from .. import fsio, paths
 from . import records
 from .failure import describe_error
 from .reserve import write_json_reserved
-from .spec import Event, Result, RunSpec, State, effective_request
+from .spec import ACTIVE, Event, Result, RunSpec, State, effective_request
 
 T = TypeVar("T")
+
+SYNC_SECONDS = 1.0
+"""Metric lines that a power cut may take, in seconds: an fsync for every step would slow training down on slow disks."""
 
 PROGRESS_SECONDS = 0.5
 PROGRESS_SHARE = 0.005
@@ -73,6 +77,7 @@ class Job:
         self._signals = 0
         self._began = time.monotonic()
         self._progress_time = 0.0
+        self._synced = -math.inf
         self._events = fsio.JsonlWriter(folder / "events.jsonl")
         self._metrics = fsio.JsonlWriter(folder / "metrics.jsonl")
         self._seq = _last_seq(folder / "events.jsonl")
@@ -109,12 +114,16 @@ class Job:
         self._append_event("progress", f"{done} of {total} {unit}", {"done": done, "total": total, "unit": unit}, sync=False)
 
     def metric(self, record: dict[str, Any]) -> None:
-        """Append one line to ``metrics.jsonl``; ``time`` and ``attempt`` are filled in.
+        """Append one line to ``metrics.jsonl``, durably where the last that was is a second old; ``time`` and ``attempt`` are filled in.
 
         Raises:
             DiskError: it could not be written.
         """
-        self._metrics.append({"time": time.time(), "attempt": self.attempt, **record})
+        now = time.monotonic()
+        due = now - self._synced >= SYNC_SECONDS
+        self._metrics.append({"time": time.time(), "attempt": self.attempt, **record}, sync=due)
+        if due:
+            self._synced = now
 
     def stop_requested(self) -> bool:
         """Whether the job should save what it has and raise `Stopped`; cheap enough to ask at every step."""
@@ -141,7 +150,7 @@ class Job:
 
     def _append_event(self, kind: str, message: str, data: dict[str, Any], *, sync: bool) -> None:
         self._seq += 1
-        self._events.append(Event(seq=self._seq, time=time.time(), kind=kind, message=message, data=data), sync=sync)
+        self._events.append(Event(seq=self._seq, time=time.time(), kind=kind, message=message, data=data, attempt=self.attempt), sync=sync)
 
 
 def run_job(function: Callable[[Job], dict[str, Any]]) -> NoReturn:
@@ -149,7 +158,10 @@ def run_job(function: Callable[[Job], dict[str, Any]]) -> NoReturn:
 
     The exit code is 0 (succeeded, stopped), that of the error, or 130 (interrupted, see `Job.on_signal`).
     """
-    job = Job(Path(sys.argv[1]))
+    folder = Path(sys.argv[1])
+    if (state := records.read_state(folder).state) not in ACTIVE:  # whoever started us was killed at once, and nobody saw us yet
+        sys.exit(f"error: run {folder.name} is {state}: its job does not start any more")
+    job = Job(folder)
     signal.signal(signal.SIGINT, job.on_signal)
     signal.signal(signal.SIGTERM, job.on_signal)
     outcome = _outcome(job, function)

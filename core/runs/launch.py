@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from .. import errors, fsio
-from . import records
+from . import console, records
 from .failure import describe_error
 from .identity import TAG
 from .spec import host_name
@@ -112,9 +112,9 @@ def start_supervisor(run: Run, mode: Mode, lease: Lease | None = None) -> None:
     held = msgspec.json.encode({"devices": devices, "descriptors": descriptors}).decode()
     command = [sys.executable, "-P", "-m", "finetui.core.runs.supervisor", str(run.dir), mode, str(writing), held]
     try:
-        with fsio.disk_errors(run.dir / "console.log"), open(run.dir / "console.log", "ab") as console:
+        with fsio.disk_errors(console.log_file(run.dir)), open(console.log_file(run.dir), "ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 pass_fds=(writing, *descriptors), start_new_session=True, env=environment,
             )  # fmt: skip
     except BaseException:
@@ -145,7 +145,7 @@ def _read_answer(descriptor: int) -> bytes:
 
 def _check(run: Run, answer: bytes) -> None:
     if not answer:
-        tail = records.console_tail(run.dir)
+        tail = console.tail(run.dir)
         raise errors.WorkFailed(f"the supervisor of run {run.id} did not start: {tail or 'it said nothing'}", f"see {run.dir}/console.log")
     error = msgspec.json.decode(answer).get("error")
     if error is not None:

@@ -145,14 +145,3 @@ def last_checkpoint(folder: Path) -> str:
     """The newest checkpoint of a run, in words."""
     steps = [int(path.name.removeprefix(STEP_PREFIX)) for path in (folder / "checkpoints").glob(f"{STEP_PREFIX}*")]
     return f"last checkpoint: step {max(steps)}" if steps else "no checkpoint"
-
-
-def console_tail(folder: Path, lines: int = 12) -> str:
-    """The last non-empty lines of ``console.log``."""
-    try:
-        with open(folder / "console.log", "rb") as file:
-            file.seek(max(0, file.seek(0, 2) - 8192))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])

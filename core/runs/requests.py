@@ -26,6 +26,7 @@ from ..modelspec import TOKENIZER_FILES
 from ..options import describe, flattened, parse, respelt, to_dict
 from ..paths import Home
 from ..planner.advice import make_plan, require_fit
+from ..planner.disk import disk_need, require_disk
 from ..planner.loaded import loaded_bytes
 from ..planner.memory import Plan
 from ..planner.ranking import Ranked, rank_methods
@@ -205,6 +206,9 @@ def train_request(
     result = _result_name(home, entry, method, name)
     folder = home.models if plugin.artifact == "model" else home.adapters
     plan = _fitting_plan(entry, method, method_options, training_options, task, gpus, rows, len(labels), past_runs(home))
+    loop_options: TrainingOptions = parse(TrainingOptions, training_options)
+    need = disk_need(plan.trainable_parameters, plugin.artifact, loop_options, model_bytes=entry.size_bytes, parameters=entry.parameters)
+    require_disk(need, home.root)
     return TrainRequest(
         model=entry.path if Path(model).expanduser().is_dir() else model, model_path=entry.path,
         base_model_name_or_path=entry.hub_id or entry.path, base_revision=entry.revision,

@@ -8,7 +8,7 @@ runs/<ulid>/
   metrics.jsonl   plain dicts, appended by the job process
   result.json     Result, written by the job process as its last act
   result.N.json   Result of the earlier attempt N
-  console.log     stdout and stderr of supervisor and job
+  console.log     stdout and stderr of supervisor and job; console.1.log: what was in it before it grew too long
   checkpoints/    one folder a checkpoint
   control/        requests to the job, each an empty file: ``stop``, ``stop_now``, ``checkpoint``
   .reserve        disk space that an active run falls back on to say how it ended
@@ -284,6 +284,7 @@ class Event(msgspec.Struct, kw_only=True, omit_defaults=True):
     kind: str
     message: str
     data: dict[str, Any] = {}
+    attempt: int = 1
 
 
 class Result(msgspec.Struct, kw_only=True):

@@ -20,7 +20,7 @@ import msgspec
 
 from .. import errors, fsio
 from ..environment import COMPUTE_ENVIRONMENT
-from . import identity, records, reserve, retry, verdict
+from . import console, identity, records, reserve, retry, verdict
 from .failure import describe_error
 from .ladder import Ladder
 from .leases import Lease
@@ -51,8 +51,6 @@ class Supervisor:
         self.state: RunState = records.read_state(folder)
         self.process: subprocess.Popen[bytes] | None = None
         self.lease = lease
-        self.began = 0.0
-        """When this attempt began, or when the last supervisor wrote its last word."""
         self.memory_kills = verdict.memory_kills()
         self.ladder = Ladder(folder, lambda number: identity.signal_process(self.state.job, number))
 
@@ -71,7 +69,6 @@ class Supervisor:
             job = identity.find_job(self.spec.run, self.state.job)
             if state not in ACTIVE or job is None:
                 raise errors.Refused(f"run {self.spec.run} has no live job to adopt")
-            self.began = self.state.history[-1]["time"] if self.state.history else 0.0
             self.note(state, "adopted: its supervisor had died", supervisor=me, job=job)
             return
         if state not in (("queued",) if mode == "start" else ("queued", "stopped", "failed", "lost")):
@@ -83,7 +80,6 @@ class Supervisor:
                     f"processes of run {self.spec.run} are still alive and cannot be ended", "wait for them, then try again"
                 )
         attempt = self.state.attempt + (mode == "resume")
-        self.began = time.time()
         records.begin_attempt(self.folder, self.state, me, attempt)
 
     def run(self) -> None:
@@ -120,7 +116,7 @@ class Supervisor:
 
     def try_again(self, again: retry.Retry) -> verdict.Verdict:
         """One more attempt on the same devices."""
-        self.began, self.process, self.memory_kills = time.time(), None, verdict.memory_kills()
+        self.process, self.memory_kills = None, verdict.memory_kills()
         me, attempt = self.state.supervisor, self.state.attempt + 1
         try:
             records.begin_attempt(self.folder, self.state, me, attempt, again.reason, overrides=again.overrides)
@@ -165,11 +161,12 @@ class Supervisor:
             elif self.state.state == "starting" and self.job_has_spoken():
                 self.note("running")
             self.reap()
+            console.rotate(self.folder)
 
     def job_has_spoken(self) -> bool:
         """Whether this attempt's job has written an event; its dry run belongs to the start."""
         last = fsio.tail_records(self.folder / "events.jsonl", window=8192)
-        return bool(last) and last[-1].get("time", 0.0) > self.began and last[-1].get("kind") != "dry_run"
+        return bool(last) and last[-1].get("attempt", 1) == self.state.attempt and last[-1].get("kind") != "dry_run"
 
     def reap(self) -> None:
         """Collect ended descendants whose parents are gone: as their subreaper this process is their parent."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from .. import errors
-from . import records
+from . import console, records
 from .failure import LESS_MEMORY
 from .ladder import Ladder
 from .spec import Result
@@ -82,5 +82,5 @@ def _unexplained(folder: Path, code: int | None, out_of_memory: bool) -> errors.
         what = f"the job ended with exit code {code} and no result"
     else:
         what = f"the job was killed by {signal.Signals(-code).name}"
-    tail = records.console_tail(folder)
+    tail = console.tail(folder)
     return errors.WorkFailed(f"{what}; it last printed:\n{tail}" if tail else what, f"see {folder}/console.log")

@@ -10,6 +10,7 @@ step-00000010/
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 from collections.abc import Iterator
@@ -21,8 +22,9 @@ import numpy
 import torch
 
 from ..catalog.digest import sha256_file
-from ..errors import CorruptFile
+from ..errors import CorruptFile, DiskError
 from ..fsio import disk_errors, read_json, staged_folder, write_json
+from ..planner.memory import human_bytes
 from ..runs.records import STEP_PREFIX as _PREFIX
 from .optim import held
 from .overfitting import Reading
@@ -31,6 +33,8 @@ from .tensorfiles import load_tensors, save_tensors
 _TRAINABLE, _OPTIMIZER, _RANDOM = "trainable.safetensors", "optimizer.safetensors", "random.safetensors"
 _METHOD, _STATE = "method.safetensors", "state.json"
 _DAMAGED = ".damaged-"
+_SLACK = 64 << 10
+"""Bytes of a checkpoint beyond its large tensors: headers, generator states, counters."""
 
 
 class Progress(msgspec.Struct, kw_only=True):
@@ -112,7 +116,7 @@ class Checkpoints:
             method_state: what `Method.state` gave.
 
         Raises:
-            DiskError: the disk is full; earlier checkpoints are untouched and nothing half-written stays.
+            DiskError: the disk is full; nothing half-written stays, and what `make_room` keeps is untouched.
         """
         target = self.path(progress.step)
         if target.exists():
@@ -131,6 +135,35 @@ class Checkpoints:
             write_json(folder / _STATE, state)
         self._prune(progress.best_step)
         return target
+
+    def make_room(self, model: Any, optimizer: Any, best: int | None) -> list[int]:
+        """Before a save: where the disk has no room for it, remove damaged checkpoints, then old ones earlier than ``limit`` says.
+
+        Args:
+            best: step that is kept in any case, as the newest is.
+
+        Returns:
+            The steps that were removed.
+
+        Raises:
+            DiskError: there is not room enough even so.
+        """
+        tensors = [exact for _, exact in _trainable(model, optimizer).values()] + list(_optimizer_tensors(model, optimizer).values())
+        needed = sum(tensor.nbytes for tensor in tensors) + _SLACK
+        spare = [step for step in self.steps()[:-1] if step != best]
+        removed: list[int] = []
+        while (free := shutil.disk_usage(self.folder).free) < needed:
+            if next(self.folder.glob(f"{_DAMAGED}*"), None):
+                self.remove_damaged()
+            elif spare:
+                removed.append(spare.pop(0))
+                self._remove(removed[-1])
+            else:
+                raise DiskError(
+                    f"{self.folder}: {human_bytes(free)} are free, a checkpoint needs {human_bytes(needed)}",
+                    "free some space, then resume: training goes on from the checkpoint before",
+                )
+        return removed
 
     def newest(self) -> Iterator[tuple[int, CheckpointState | CorruptFile]]:
         """Steps with their verified state, newest first; an error in place of the state of a damaged one."""
@@ -209,7 +242,14 @@ class Checkpoints:
     def _prune(self, best: int | None) -> None:
         others = [step for step in self.steps() if step != best]
         for step in others[: -self.limit]:
-            shutil.rmtree(self.path(step), ignore_errors=True)
+            self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        """Remove a checkpoint; out of the count at once, so that none is ever half there."""
+        gone = self.folder / f".{self.path(step).name}.removed"
+        with contextlib.suppress(OSError):
+            self.path(step).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _trainable(model: Any, optimizer: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

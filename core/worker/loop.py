@@ -327,6 +327,12 @@ class Loop:
         step = self.progress.step
         if self.saved_step == step:
             return
+        removed = self.checkpoints.make_room(self.model, self.optimizer, self.progress.best_step)
+        if removed:
+            steps = ", ".join(map(str, removed))
+            self.job.event(
+                "warning", f"the disk is nearly full: to make room, the checkpoints of these steps were removed: {steps}", step=step
+            )
         state = self.method.state(self.model, self.method_options)
         path = self.checkpoints.save(self.model, self.optimizer, self.scheduler, self.scaler, self.progress, state)
         self.saved_step = step

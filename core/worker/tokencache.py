@@ -22,7 +22,7 @@ from ..config import Settings
 from ..data.fingerprint import fingerprint
 from ..data.reading import kind_of
 from ..data.shaping import stream
-from ..fsio import FileLock, disk_errors, staged_folder
+from ..fsio import FileLock, disk_errors, is_locked, staged_folder
 from .encoding import EncodedExample, EncodingOptions, encode_stream
 from .rendering import ChatRenderer
 from .tokenstore import TokenStore, write_store
@@ -140,7 +140,8 @@ class TokenCache:
             if path == keep:
                 continue
             if path.name.startswith("."):
-                outdated = now - _last_write(path) > _ABANDONED_SECONDS
+                maker = self._folder / f"{path.name.split('.')[1]}.lock"  # held while it is made: the clock may have jumped
+                outdated = now - _last_write(path) > _ABANDONED_SECONDS and not is_locked(maker)
             else:
                 room -= _bytes(path)
                 outdated = room < 0 or now - moment > 86_400 * self._settings.data_cache_days

@@ -13,6 +13,8 @@ from transformers import set_seed
 from .. import registry
 from ..api import Method, NameTaken
 from ..options import parse
+from ..planner.disk import disk_need, shortage
+from ..planner.headers import weight_files
 from ..planner.reading import read_model
 from ..planner.tasks import for_task
 from ..runs.job import Job, Stopped, run_job
@@ -106,6 +108,7 @@ def prepare(job: Job, request: TrainRequest) -> Loop:
         checkpoints=Checkpoints(job.checkpoints, options.save_total_limit), sources=sources, progress=Progress(data_digest=sources.data),
     )  # fmt: skip
     announce(loop)
+    warn_of_disk(loop, folder)
     return loop
 
 
@@ -160,6 +163,16 @@ def announce(loop: Loop) -> None:
         eval_examples=len(loop.corpus.evaluation), device=str(loop.device), precision=loop.precision.name, packed=loop.packed,
         **({"labels": loop.corpus.labels} if loop.corpus.labels else {}),
     )  # fmt: skip
+
+
+def warn_of_disk(loop: Loop, base: Path) -> None:
+    """Say so where the disk may not have room for all checkpoints and the result."""
+    size = sum(file.stat().st_size for file in weight_files(base))
+    trainable = parameter_counts(loop)[0]
+    need = disk_need(trainable, loop.method.artifact, loop.options, model_bytes=size, parameters=loop.spec.parameters)
+    words = shortage(need, loop.checkpoints.folder, len(loop.checkpoints.steps()))
+    if words:
+        loop.job.event("warning", words)
 
 
 def parameter_counts(loop: Loop) -> tuple[int, int]:

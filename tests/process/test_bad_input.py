@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -168,30 +171,44 @@ def test_questions_are_refused_without_a_terminal(tmp_path: Path) -> None:
     shutil.rmtree(folder)
 
 
-def test_no_space_while_saving(base: Path, data: Path, tmp_path: Path) -> None:
-    """A home on a tiny file system: the run fails with the disk's error and publishes nothing."""
-    import os
-    import subprocess
-
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB (needs the right to mount one)."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True).returncode:
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("mounting a small tmpfs needs root")
     try:
-        done = ok(*train("--name", "big", "--set", "r=256", model=base, data=data), "--home", disk)
-        row = {"state": "starting"}
-        import time
-
-        deadline = time.monotonic() + 120
-        while row["state"] in ("queued", "starting", "running") and time.monotonic() < deadline:
-            row = ok("runs", "show", done["run"], "--home", disk)
-            time.sleep(0.3)
-        assert row["state"] == "failed"
-        assert row["error"]["kind"] == "disk", row["error"]
-        assert list((disk / "adapters").iterdir()) == []
-        assert finetui("runs", "logs", done["run"], "--home", disk).out
+        yield disk
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def leave(disk: Path, size: int) -> None:
+    """Fill a file system up but for so many bytes."""
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - size))
+
+
+def test_no_space_for_what_it_will_write_is_refused_before_it_starts(base: Path, data: Path, small_disk: Path) -> None:
+    leave(small_disk, 1_000_000)
+    big = train("--set", "r=256", model=base, data=data)
+    done = refused(*big, "--home", small_disk, code=4, says="are free, a checkpoint (")
+    assert json.loads(done.out)["error"]["kind"] == "does_not_fit" and "--home" in json.loads(done.out)["error"]["hint"]
+    assert list((small_disk / "runs").iterdir()) == []
+
+
+def test_no_space_while_saving(base: Path, data: Path, small_disk: Path) -> None:
+    """The disk fills up once the run has started: it fails with the disk's error and publishes nothing."""
+    run = ok(*train("--set", "r=64", model=base, data=data), "--home", small_disk)["run"]
+    leave(small_disk, 300_000)
+    row = wait(run, "--home", small_disk)
+    assert row["state"] == "failed"
+    assert row["error"]["kind"] == "disk" and "a checkpoint needs" in row["error"]["message"], row["error"]
+    assert list((small_disk / "adapters").iterdir()) == []
+    assert "a checkpoint needs" in finetui("runs", "logs", run, "--home", small_disk).out
+    (small_disk / "filler").unlink()
+    ok("runs", "resume", run, "--home", small_disk)
+    assert wait(run, "--home", small_disk)["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("damage", ["missing", "garbage"])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from finetui.core.errors import Refused
 from finetui.core.fsio import is_locked, read_json, write_json
@@ -188,6 +189,33 @@ def test_what_the_job_leaves_behind_is_swept(toys: Toys) -> None:
         bystander.communicate()
 
 
+def test_what_ignores_every_request_is_swept_from_all_sessions(toys: Toys) -> None:
+    """A child and a grandchild, each in a session of its own, that SIGTERM does not end."""
+    run = toys.start(do="stubborn", steps=1)
+    assert wait_for_end(run, 20).state == "succeeded"
+    event = next(event for event in run.events() if event.kind == "child")
+    assert identify(event.data["pid"]) is None and identify(event.data["child"]) is None and find_tagged(run.id) == []
+
+
+def test_what_a_dead_run_left_behind_ends_when_it_is_found(toys: Toys) -> None:
+    run = toys.start(do="stubborn", steps=1000, pause=0.05)
+    wait_for(run, "running")
+    kill_supervisor(run)
+    kill_job(run)
+    assert len(find_tagged(run.id)) == 2
+    assert refresh(run).state == "lost"
+    until(lambda: find_tagged(run.id) == [], 2, "the end of what was left")
+
+
+def test_a_job_that_starts_when_its_run_was_called_lost_ends_at_once(toys: Toys) -> None:
+    """Between fork and exec it carries no tag yet; whoever looks then, right after its supervisor was killed, sees nobody."""
+    run = toys.create(steps=1000, pause=0.05)
+    write_json(run.dir / "state.json", RunState(state="lost"))
+    job = python("import runpy, sys; runpy.run_module('support.toyjobs', run_name='__main__')", str(run.dir))
+    assert "is lost: its job does not start any more" in job.communicate(timeout=20)[1] and job.returncode == 1
+    assert not (run.dir / "events.jsonl").exists()
+
+
 def test_hang_up_leaves_the_supervisor_alone_and_sigterm_stops_the_run(toys: Toys) -> None:
     run = toys.start(steps=1000, pause=0.02)
     supervisor = wait_for(run, "running").supervisor
@@ -209,6 +237,28 @@ def test_restarted_machine_is_named_as_the_reason(toys: Toys) -> None:
     state["job"]["boot_id"] = "00000000-0000-0000-0000-000000000000"
     write_json(run.dir / "state.json", state)
     assert "restarted" in refresh(run).reason
+    resume(run)
+    assert wait_for(run, "running").attempt == 2
+    (run.dir / "control" / "stop").touch()
+    wait_for_end(run)
+
+
+@pytest.mark.parametrize("what", ["boot_id", "start_time"])
+def test_process_that_has_a_dead_job_s_number_is_no_job(toys: Toys, what: str) -> None:
+    """After a restart, or when pids have gone round: it is neither adopted nor ended."""
+    run = toys.create()
+    bystander = python("import time; time.sleep(60)")
+    try:
+        found = identify(bystander.pid)
+        assert found is not None
+        dead = msgspec.structs.replace(found, **{what: "another boot" if what == "boot_id" else found.start_time - 1})
+        write_json(run.dir / "state.json", RunState(state="running", job=dead, supervisor=dead))
+        state = refresh(run)
+        assert state.state == "lost" and ("restarted" in state.reason) == (what == "boot_id")
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.communicate()
 
 
 def test_run_of_another_machine_is_left_to_it(toys: Toys) -> None:

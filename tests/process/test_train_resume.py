@@ -8,15 +8,16 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import torch
 from finetui.core.catalog.manifest import read_manifest
 from finetui.core.data.fingerprint import fingerprint
 from finetui.core.errors import DiskError
 from finetui.core.runs.job import Job
+from finetui.core.runs.spec import TrainRequest
 from finetui.core.worker.checkpoints import Checkpoints
-from finetui.core.worker.train import main
+from finetui.core.worker.loop import Loop
+from finetui.core.worker.train import main, prepare
 from safetensors.torch import load_file
 from support.models import tiny_model
 from support.training import lines, losses, make_job, stopped, train, write_rows
@@ -192,20 +193,58 @@ def test_a_full_disk_while_publishing_leaves_nothing_half_written(base: Path, da
     assert (small_disk / "result").is_dir()
 
 
-def test_a_full_disk_while_checkpointing_keeps_the_earlier_ones(base: Path, data: Path, small_disk: Path) -> None:
-    from finetui.core.runs.spec import TrainRequest
-    from finetui.core.worker.train import prepare
-
-    job = make_job(base, data, training={"max_steps": 4}, method_options={"r": 4})
+@pytest.fixture
+def loop(base: Path, data: Path, small_disk: Path) -> Loop:
+    """A training that has done one step, its checkpoints on the small disk: about 60 kB each, and three kept."""
+    job = make_job(base, data, training={"max_steps": 9, "save_total_limit": 3}, method_options={"r": 4})
     loop = prepare(job, job.request(TrainRequest))
-    loop.checkpoints = Checkpoints(small_disk / "checkpoints", 2)
+    loop.checkpoints = Checkpoints(small_disk / "checkpoints", 3)
     loop.model.train()
+    step_and_save(loop)
+    return loop
+
+
+def step_and_save(loop: Loop) -> None:
     loop.train_step()
     loop.save_checkpoint()
-    room = os.statvfs(small_disk)
-    (small_disk / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize - 20_000))
-    loop.train_step()
-    with pytest.raises(DiskError):
-        loop.save_checkpoint()
+
+
+def leave(disk: Path, size: int) -> None:
+    """Fill the small disk up but for so many bytes."""
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - size))
+
+
+def test_a_checkpoint_without_room_is_not_begun(loop: Loop, small_disk: Path) -> None:
+    leave(small_disk, 20_000)
+    with pytest.raises(DiskError, match=r"kB are free, a checkpoint needs \d+ kB"):
+        step_and_save(loop)
     assert [path.name for path in loop.checkpoints.folder.iterdir()] == ["step-00000001"]
-    assert msgspec.to_builtins(loop.checkpoints.read(1).progress)["step"] == 1
+    assert loop.checkpoints.read(1).progress.step == 1
+
+
+def test_a_disk_that_fills_up_while_checkpointing_keeps_the_earlier_ones(
+    loop: Loop, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else takes the room after it was looked for."""
+    monkeypatch.setattr(loop.checkpoints, "make_room", lambda *_: [])
+    leave(small_disk, 20_000)
+    with pytest.raises(DiskError):
+        step_and_save(loop)
+    assert [path.name for path in loop.checkpoints.folder.iterdir()] == ["step-00000001"]
+    assert loop.checkpoints.read(1).progress.step == 1
+
+
+def test_old_checkpoints_make_room_for_a_new_one(loop: Loop, small_disk: Path) -> None:
+    """The best stays, and what is damaged goes first."""
+    loop.progress.best_step = 1
+    for _ in range(2, 5):
+        step_and_save(loop)
+    loop.checkpoints.set_aside(2)
+    size = sum(path.stat().st_size for path in loop.checkpoints.path(1).iterdir())
+    leave(small_disk, 70_000)
+    step_and_save(loop)
+    assert loop.checkpoints.steps() == [1, 3, 4, 5] and size > 30_000
+    (small_disk / "filler").unlink()
+    leave(small_disk, 70_000)
+    step_and_save(loop)
+    assert loop.checkpoints.steps() == [1, 4, 5, 6]

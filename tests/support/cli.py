@@ -43,15 +43,15 @@ def ok(*arguments: object, **keywords: Any) -> Any:
     return done.json
 
 
-def wait(run: str, timeout: float = 240) -> dict[str, Any]:
+def wait(run: str, *arguments: object, timeout: float = 240) -> dict[str, Any]:
     """Wait until a run has ended; returns ``runs show``."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        row = ok("runs", "show", run)
+        row = ok("runs", "show", run, *arguments)
         if row["state"] in ENDED:
             return row
         time.sleep(0.3)
-    raise AssertionError(f"run {run} is still {row['state']}: {finetui('runs', 'logs', run).out[-2000:]}")
+    raise AssertionError(f"run {run} is still {row['state']}: {finetui('runs', 'logs', run, *arguments).out[-2000:]}")
 
 
 def refused(*arguments: object, code: int, says: str, **keywords: Any) -> Done:

@@ -1,11 +1,11 @@
 """A job module for tests of supervision: light, and it does what its request says.
 
-``{"delay", "steps", "pause", "filler"}``: so many seconds before the first event, so many metric lines, so far apart, so many
-bytes longer. ``"do"`` adds a behaviour: ``hang`` (ignores every request), ``sleep``, ``raise``, ``bug``, ``memory``, ``eat``
-(more memory than the control group ``"group"`` has), ``unwritable``
-(its result cannot be written), ``greedy`` (out of memory with more than ``"most"`` examples at a time), ``busy`` (the GPU is, in
-the first attempt), ``exit``, ``signal`` (kills itself by ``"number"``), ``children`` (starts a
-process that outlives it).
+``{"delay", "steps", "pause", "filler", "prints"}``: so many seconds before the first event, so many metric lines, so far apart, so
+many bytes longer, so many printed lines with each. ``"do"`` adds a behaviour: ``hang`` (ignores every request), ``sleep``, ``raise``,
+``bug``, ``memory``, ``eat`` (more memory than the control group ``"group"`` has), ``unwritable`` (its result cannot be written),
+``greedy`` (out of memory with more than ``"most"`` examples at a time), ``busy`` (the GPU is, in the first attempt), ``exit``,
+``signal`` (kills itself by ``"number"``), ``children`` (starts a process that outlives it), ``stubborn`` (starts a process, in a
+session of its own and with a child in another, that ignore every request to end).
 """
 
 from __future__ import annotations
@@ -22,6 +22,17 @@ from finetui.core import fsio
 from finetui.core.errors import DataError
 from finetui.core.runs.job import Job, Stopped, run_job
 
+STUBBORN = """
+import os, signal, time
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+if child := os.fork():
+    print(child, flush=True)
+else:
+    os.setsid()
+time.sleep(600)
+"""
+
 
 def main(job: Job) -> dict[str, Any]:
     """Count steps from the last checkpoint to the end."""
@@ -36,6 +47,8 @@ def main(job: Job) -> dict[str, Any]:
         job.event("resumed", f"from step {done}", step=done)
     for step in range(done + 1, total + 1):
         job.metric({"step": step, "loss": 1.0 / step, "tokens": step * 10, "filler": "x" * int(request.get("filler", 0))})
+        for number in range(int(request.get("prints", 0))):
+            print(f"step {step:05d} line {number:05d} {'.' * 80}", flush=True)
         if job.stop_requested() or job.checkpoint_requested():
             fsio.write_json(checkpoint, {"step": step})
             job.event("checkpoint", f"step {step}", step=step, path=str(checkpoint))
@@ -83,6 +96,10 @@ def _behave(job: Job, request: dict[str, Any]) -> None:
         case "children":
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
             job.event("child", "started", pid=child.pid)
+        case "stubborn":
+            child = subprocess.Popen([sys.executable, "-c", STUBBORN], start_new_session=True, stdout=subprocess.PIPE)
+            assert child.stdout is not None
+            job.event("child", "started", pid=child.pid, child=int(child.stdout.readline()))
 
 
 if __name__ == "__main__":
