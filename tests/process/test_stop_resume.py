@@ -138,7 +138,7 @@ def test_queued_run_is_stopped_on_the_spot_and_cannot_be_launched(toys: Toys) ->
 def test_active_run_is_neither_resumed_nor_removed(toys: Toys) -> None:
     run = toys.start(steps=1000, pause=0.02)
     wait_for(run, "running")
-    with pytest.raises(Refused, match="supervised already"):
+    with pytest.raises(Refused, match="is running and cannot be resumed"):
         resume(run)
     with pytest.raises(Refused, match="running"):
         toys.store.remove(run)
