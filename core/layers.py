@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from .modelspec import ModelSpec
 
@@ -56,6 +57,22 @@ class Place:
         return len(self.shape) == 1 and self.name.endswith((".weight", ".gamma"))
 
 
+class _Name(NamedTuple):
+    """What a weight's name says by itself."""
+
+    output: bool
+    tokens: bool
+    block: int | None
+    embeddings: bool
+
+
+@lru_cache(maxsize=16384)
+def _read(name: str) -> _Name:
+    """Remembered: a ranking of methods asks for the same names hundreds of times."""
+    block = _BLOCK.search(name)
+    return _Name(bool(_OUTPUT.search(name)), bool(_TOKENS.search(name)), int(block[1]) if block else None, bool(_EMBEDDINGS.search(name)))
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What must be known of a model to place its weights.
@@ -74,12 +91,12 @@ class Layout:
         """The place of a weight."""
         if name in self.classifier or name.rpartition(".")[0] in self.classifier:
             return Place(name, shape, "classifier", 0)
-        if _OUTPUT.search(name) or (self.shares_embeddings and _TOKENS.search(name)):
+        read = _read(name)
+        if read.output or (self.shares_embeddings and read.tokens):
             return Place(name, shape, "output", 0)
-        block = _BLOCK.search(name)
-        if block:
-            return Place(name, shape, "block", self.blocks - int(block[1]))
-        return Place(name, shape, "embeddings", self.blocks + 1) if _EMBEDDINGS.search(name) else Place(name, shape, "final", 0)
+        if read.block is not None:
+            return Place(name, shape, "block", self.blocks - read.block)
+        return Place(name, shape, "embeddings", self.blocks + 1) if read.embeddings else Place(name, shape, "final", 0)
 
 
 def places(model: ModelSpec) -> list[Place]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ class ModelSpec:
         """Parameters of the task's head: every method trains them; 0 for ``causal-lm``."""
         return sum(tensor.elements for tensor in self.head.values())
 
-    @property
+    @cached_property
     def parameter_tensors(self) -> dict[str, TensorSpec]:
         """The tensors that are parameters, tied weights once."""
         return {name: self.tensors[name] for name in parameter_names(self.tensors, self.tie_word_embeddings)}
