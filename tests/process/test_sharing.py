@@ -42,8 +42,9 @@ def test_sharers_take_the_gpu_with_most_room(toys: Toys, gpus: Gpus, queue: Queu
 
 def test_a_session_has_a_gpu_for_itself_and_says_who_it_is(toys: Toys, gpus: Gpus, queue: Queue) -> None:
     with WorkerSession(gpus="5", what="chat") as session:
-        environment = Path(f"/proc/{session.pid}/environ").read_bytes().split(b"\0")
-        assert f"CUDA_VISIBLE_DEVICES={uuid(5)}".encode() in environment
+        environment = Path(f"/proc/{session.pid}/environ")
+        # Empty for a moment: the kernel closes the old program's files, which Popen waits for, before it sets up the new one's.
+        assert f"CUDA_VISIBLE_DEVICES={uuid(5)}".encode() in until(lambda: environment.read_bytes().strip(b"\0")).split(b"\0")
         run = toys.start("next", gpus="5", steps=1)
         assert run.state().reason.startswith(f"waiting for GPU 5, taken by chat, process {os.getpid()} of ")
         with pytest.raises(DeviceBusy, match="generate needs GPU 5, taken by chat") as refusal:
