@@ -35,6 +35,12 @@ class WorkFailed(FineTUIError):
     """The work itself failed: training diverged, a worker died."""
 
 
+class ProcessLost(WorkFailed):
+    """Another process of the same run went away while this one worked with it: the consequence of an error, not its cause."""
+
+    kind = "process_lost"
+
+
 class DiskError(FineTUIError, OSError):
     """A file could not be read or written: disk full, no permission."""
 

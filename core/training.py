@@ -22,6 +22,10 @@ class TrainingOptions:
         False, "Out of memory: one more attempt with half the micro-batch and twice the accumulation, which trains the same.",
         group="Batch", advanced=True,
     )  # fmt: skip
+    num_processes: int = option(
+        1, "Processes on the CPU that share each step's examples and the cores; on GPUs there is one for each GPU that is named.",
+        minimum=1, group="Batch", advanced=True,
+    )  # fmt: skip
     per_device_eval_batch_size: int = option(8, "Examples per evaluation batch.", minimum=1, group="Batch", advanced=True)
     max_length: int = option(1024, "Longer examples are cut to this.", minimum=8, group="Batch", unit="tokens")
     packing: bool = option(True, "Lay a batch's examples end to end instead of padding them; none sees another.", group="Batch")
@@ -76,6 +80,23 @@ class TrainingOptions:
 def within_context(options: TrainingOptions, positions: int) -> TrainingOptions:
     """``options`` with ``max_length`` cut to what the model has positions for; every room that cuts examples comes through here."""
     return options if options.max_length <= positions else replace(options, max_length=positions)
+
+
+def require_processes(options: TrainingOptions, kind: str, devices: int) -> None:
+    """Refuse a number of processes that is not that of the GPUs.
+
+    Args:
+        kind: of the devices, ``cuda`` or ``cpu``.
+        devices: on which the run trains.
+
+    Raises:
+        UsageError: there would be more or fewer processes than GPUs.
+    """
+    if kind == "cuda" and options.num_processes not in (1, devices):
+        raise UsageError(
+            f"num_processes is {options.num_processes}, but on GPUs there is one process for each GPU, here {devices}",
+            "leave it out, and name the GPUs: --gpus 0,1",
+        )
 
 
 def require_pageable(options: TrainingOptions, kind: str) -> None:

@@ -138,6 +138,10 @@ def _sentence(change: Change, plan: Plan) -> str:
 def _single_changes(case: Case) -> Iterator[Change]:
     """Changes of one setting, each as strong as it must be to fit (or as it can be); those that cost nothing but time first."""
     yield _smaller_batch(case)
+    if case.data.kind == "cpu" and case.training.num_processes > 1:
+        accumulation = case.training.gradient_accumulation_steps * case.training.num_processes
+        words = f"num_processes=1 with gradient_accumulation_steps={accumulation} (the same effective batch)"
+        yield _change(case, words, num_processes=1, gradient_accumulation_steps=accumulation)
     if not case.training.gradient_checkpointing:
         yield _change(case, "gradient_checkpointing=true", gradient_checkpointing=True)
     longest = max(case.data.lengths) if case.data.lengths else case.training.max_length

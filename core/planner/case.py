@@ -62,6 +62,11 @@ class Case:
         return "seq-cls" if self.model.task == "seq-cls" else "causal-lm"
 
     @property
+    def memory_bytes(self) -> int:
+        """What one process may use: on a CPU they share it."""
+        return self.data.memory_bytes // (self.training.num_processes if self.data.kind == "cpu" else 1)
+
+    @property
     def refusal(self) -> str:
         """Why the method cannot train the model; empty when it can."""
         return self.plugin.refusal(self.model, self.task, self.options)
@@ -117,7 +122,7 @@ def model_and_training(
 
 def plan_case(case: Case) -> Plan:
     """What the case needs, without advice."""
-    footprint, load, memory, device = case.footprint, case.load, case.data.memory_bytes, case.data.device
+    footprint, load, memory, device = case.footprint, case.load, case.memory_bytes, case.data.device
     on_cpu = device is not None and device.kind == "cpu"
     precision = choose(case.training, device)
     parts = estimate(

@@ -60,7 +60,7 @@ class Plan(msgspec.Struct, kw_only=True):
             is enough (one micro-batch's activations do not fit).
         fits: whether ``total_bytes`` is within ``memory_bytes``.
         advice: sentences: why it does not fit, and what would, with the bytes each gives.
-        memory_bytes: what was planned for: asked for, or free on the device.
+        memory_bytes: what was planned for: asked for, or free on the device; on a CPU that several processes share, a process's part.
         low_bytes: the least peak expected; on GPUs close to ``total_bytes``, on CPUs the heap's fragmentation spreads it.
         high_bytes: the greatest.
         tokens: of the largest micro-batch.

@@ -25,7 +25,7 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
         measured_bytes: the peak, a driver's context included.
         tensor_bytes: of the plan, what is not overhead; 0 where it is not known.
         overhead_bytes: of the plan, before anything was learned; 0 where it is not known.
-        tokens_per_second: of its training steps; 0 where it is not known.
+        tokens_per_second: of its training steps, on each of its devices; 0 where it is not known.
     """
 
     kind: str

@@ -126,7 +126,7 @@ def _expected_distinct(sizes: Sequence[int], training: TrainingOptions) -> int:
     """How many different sizes, in steps of 64 tokens, the run is likely to draw."""
     drawn = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps
     if training.max_steps <= 0:
-        drawn = round(len(sizes) * training.num_train_epochs)
+        drawn = round(len(sizes) * training.num_train_epochs / training.num_processes)
     counts = Counter(_steps(size) for size in sizes).values()
     return max(1, round(sum(1 - (1 - count / len(sizes)) ** drawn for count in counts)))
 

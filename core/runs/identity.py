@@ -21,6 +21,8 @@ TAG = "FINETUI_RUN"
 
 LINUX = sys.platform.startswith("linux")
 
+_PR_SET_PDEATHSIG = 1
+
 
 @functools.cache
 def boot_id() -> str:
@@ -81,6 +83,14 @@ def wait_for_end(identity: ProcessIdentity, seconds: float) -> bool:
     finally:
         os.close(descriptor)
     return not is_alive(identity)
+
+
+def die_with_parent() -> None:
+    """Have this process killed when the one that started it ends, in whatever way (Linux)."""
+    if LINUX:
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 def find_tagged(run: str) -> list[ProcessIdentity]:

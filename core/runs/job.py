@@ -13,7 +13,8 @@ A job module is started as ``python -m MODULE RUN_DIR`` and ends with::
         run_job(main)
 
 What the function returns becomes the run's result (``succeeded``); `Stopped` makes it ``stopped``; any other exception
-``failed``, with the error in the words of `core.errors`.
+``failed``, with the error in the words of `core.errors`. Where the job has several processes (`ranks`), each runs the same function;
+only rank 0 reports.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from .. import fsio, paths
-from . import records
+from . import identity, ranks, records
 from .failure import describe_error
 from .reserve import write_json_reserved
 from .spec import ACTIVE, Event, Result, RunSpec, State, effective_request
@@ -66,6 +67,8 @@ class Job:
         dir: the run's directory.
         spec: what is to be done.
         attempt: 1 at first, one more with every ``resume``.
+        rank: of this process, where the job has several; none where it is the whole job.
+        reports: whether this process writes events and metrics; in the others these calls do nothing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,14 +76,17 @@ class Job:
         self.spec: RunSpec = records.read_spec(folder)
         state = records.read_state(folder)
         self.attempt = state.attempt
+        self.rank = ranks.own_rank(self.spec.run)
+        self.reports = not self.rank
         self._request = effective_request(self.spec, state)
         self._signals = 0
         self._began = time.monotonic()
         self._progress_time = 0.0
         self._synced = -math.inf
-        self._events = fsio.JsonlWriter(folder / "events.jsonl")
-        self._metrics = fsio.JsonlWriter(folder / "metrics.jsonl")
-        self._seq = _last_seq(folder / "events.jsonl")
+        if self.reports:
+            self._events = fsio.JsonlWriter(folder / "events.jsonl")
+            self._metrics = fsio.JsonlWriter(folder / "metrics.jsonl")
+            self._seq = _last_seq(folder / "events.jsonl")
 
     @property
     def home(self) -> paths.Home:
@@ -119,6 +125,8 @@ class Job:
         Raises:
             DiskError: it could not be written.
         """
+        if not self.reports:
+            return
         now = time.monotonic()
         due = now - self._synced >= SYNC_SECONDS
         self._metrics.append({"time": time.time(), "attempt": self.attempt, **record}, sync=due)
@@ -130,7 +138,9 @@ class Job:
         return self._signals > 0 or records.is_requested(self.dir, records.STOP)
 
     def checkpoint_requested(self) -> bool:
-        """Whether a checkpoint was asked for since the last call."""
+        """Whether a checkpoint was asked for since the last call; only the process that reports is told."""
+        if not self.reports:
+            return False
         try:
             (self.dir / "control" / records.CHECKPOINT).unlink()
         except FileNotFoundError:
@@ -139,22 +149,25 @@ class Job:
 
     def close(self) -> None:
         """Make events and metrics durable."""
-        self._events.close()
-        self._metrics.close()
+        if self.reports:
+            self._events.close()
+            self._metrics.close()
 
-    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        """SIGINT and SIGTERM ask for a stop; the second one interrupts, but only where the stop is wanted at once."""
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """SIGINT and SIGTERM ask for a stop; where it is wanted at once, SIGTERM or the second of either interrupts."""
         self._signals += 1
-        if self._signals > 1 and records.is_requested(self.dir, records.STOP_NOW):
+        if (self._signals > 1 or number == signal.SIGTERM) and records.is_requested(self.dir, records.STOP_NOW):
             raise KeyboardInterrupt
 
     def _append_event(self, kind: str, message: str, data: dict[str, Any], *, sync: bool) -> None:
+        if not self.reports:
+            return
         self._seq += 1
         self._events.append(Event(seq=self._seq, time=time.time(), kind=kind, message=message, data=data, attempt=self.attempt), sync=sync)
 
 
 def run_job(function: Callable[[Job], dict[str, Any]]) -> NoReturn:
-    """Run ``function`` as the job of the run directory in ``sys.argv[1]``, write ``result.json`` and exit.
+    """Run ``function`` as the job of the run directory in ``sys.argv[1]``, write ``result.json`` (a rank: its own result) and exit.
 
     The exit code is 0 (succeeded, stopped), that of the error, or 130 (interrupted, see `Job.on_signal`).
     """
@@ -162,6 +175,10 @@ def run_job(function: Callable[[Job], dict[str, Any]]) -> NoReturn:
     if (state := records.read_state(folder).state) not in ACTIVE:  # whoever started us was killed at once, and nobody saw us yet
         sys.exit(f"error: run {folder.name} is {state}: its job does not start any more")
     job = Job(folder)
+    result_file = job.dir / "result.json"
+    if job.rank is not None:
+        result_file = ranks.result_file(job.dir, job.rank)
+        identity.die_with_parent()
     signal.signal(signal.SIGINT, job.on_signal)
     signal.signal(signal.SIGTERM, job.on_signal)
     outcome = _outcome(job, function)
@@ -169,9 +186,10 @@ def run_job(function: Callable[[Job], dict[str, Any]]) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     job.close()
     if outcome.error is not None:
+        who = "" if job.rank is None else f"rank {job.rank}: "
         with contextlib.suppress(OSError):
-            print(f"error: {outcome.error['message']}", f"hint: {outcome.error['hint']}", sep="\n", file=sys.stderr, flush=True)
-    write_json_reserved(job.dir / "result.json", outcome)
+            print(f"{who}error: {outcome.error['message']}", f"hint: {outcome.error['hint']}", sep="\n", file=sys.stderr, flush=True)
+    write_json_reserved(result_file, outcome, job.dir)
     sys.exit(outcome.exit_code)
 
 

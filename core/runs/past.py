@@ -57,5 +57,6 @@ def _past(folder: Path, spec: RunSpec, state: RunState) -> Past | None:
     return Past(
         kind=kind, model_path=request["model_path"], method=request["method"], planned_bytes=planned,
         measured_bytes=measured + (CUDA_CONTEXT if kind == "cuda" else 0), tensor_bytes=request.get("planned_tensor_bytes") or 0,
-        overhead_bytes=request.get("planned_overhead_bytes") or 0, tokens_per_second=result.get("tokens_per_second") or 0.0,
+        overhead_bytes=request.get("planned_overhead_bytes") or 0,
+        tokens_per_second=(result.get("tokens_per_second") or 0.0) / len(state.devices or [kind]),
     )  # fmt: skip

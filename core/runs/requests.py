@@ -34,7 +34,7 @@ from ..planner.reading import read_model
 from ..planner.record import Past
 from ..planner.tasks import choose_task, for_task
 from ..planner.workload import guess_lengths
-from ..training import TrainingOptions, require_master_copies, require_pageable
+from ..training import TrainingOptions, require_master_copies, require_pageable, require_processes
 from .launch import launch
 from .past import past_runs
 from .spec import EvaluateRequest, MergeRequest, RunKind, TrainRequest
@@ -224,12 +224,16 @@ def train_request(
 def devices_for(gpus: str) -> list[Device]:
     """The devices of ``--gpus`` as a run is planned on them: a GPU as if it were empty, since the run waits until enough of it is free.
 
+    Returns:
+        Any of them will do: of several that are named, each of which holds a copy of the model, only the smallest is here.
+
     Raises:
         NotFound, Refused, UsageError: as `select`.
     """
-    return [
+    devices = [
         msgspec.structs.replace(device, memory_free=device.memory_total) if device.kind == "cuda" else device for device in select(gpus)
     ]
+    return devices if gpus == "auto" else [min(devices, key=lambda device: device.memory_free)]
 
 
 def plan_on(
@@ -283,9 +287,12 @@ def _fitting_plan(
     labels: int,
     past: Sequence[Past],
 ) -> Plan:
-    """The plan on the first device where it fits; raises `DoesNotFit` where no device that may be used has so much memory."""
+    """The plan on the first device where it fits; raises `DoesNotFit` where no device that may be used has so much memory, or
+    where one of several named ones has not."""
     devices = devices_for(gpus)
-    require_pageable(parse(TrainingOptions, training_options, owner="training"), devices[0].kind)
+    options: TrainingOptions = parse(TrainingOptions, training_options, owner="training")
+    require_pageable(options, devices[0].kind)
+    require_processes(options, devices[0].kind, 1 if gpus == "auto" else len(select(gpus)))
     plans = [
         plan_on(device, model, method, method_options, training_options, task=task, num_labels=labels, rows=rows.examples, past=past)
         for device in devices

@@ -35,8 +35,11 @@ def release(folder: Path, *, whole: bool = False) -> None:
         return
 
 
-def write_json_reserved(path: Path, value: Any) -> None:
-    """`fsio.write_json` that gives reserved space of ``path``'s folder back and tries again when the disk is full.
+def write_json_reserved(path: Path, value: Any, run: Path | None = None) -> None:
+    """`fsio.write_json` that gives reserved space back and tries again when the disk is full.
+
+    Args:
+        run: the run directory; none: ``path`` is right in it.
 
     Raises:
         DiskError: there was no reserve left, or the trouble is another one.
@@ -44,5 +47,5 @@ def write_json_reserved(path: Path, value: Any) -> None:
     try:
         fsio.write_json(path, value)
     except errors.DiskError:
-        release(path.parent)
+        release(run or path.parent)
         fsio.write_json(path, value)

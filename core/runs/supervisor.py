@@ -24,7 +24,8 @@ from . import console, identity, records, reserve, retry, verdict
 from .failure import describe_error
 from .ladder import Ladder
 from .leases import Lease
-from .spec import ACTIVE, JOB_MODULES, LEADERS, RunSpec, RunState, State, host_name
+from .ranks import job_arguments
+from .spec import ACTIVE, LEADERS, RunSpec, RunState, State, host_name
 
 if TYPE_CHECKING:
     import subprocess
@@ -138,7 +139,7 @@ class Supervisor:
         reserve.make_reserve(self.folder)
         if records.is_requested(self.folder, records.STOP):
             return False
-        command = [sys.executable, "-P", "-m", self.spec.module or JOB_MODULES[self.spec.kind], str(self.folder)]
+        command = [sys.executable, "-P", "-m", *job_arguments(self.spec, self.folder, self.lease.devices)]
         environment = {**COMPUTE_ENVIRONMENT, **os.environ, identity.TAG: self.spec.run}
         if self.spec.kind not in LEADERS:
             environment |= self.lease.environment

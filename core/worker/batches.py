@@ -57,32 +57,43 @@ def loss_tokens(example: Encoded) -> int:
 class Schedule:
     """Which examples belong to which step: a fresh permutation every epoch, the last micro-batch and step of it may be smaller.
 
+    Several processes deal the examples of a step out among them, one by one.
+
     Attributes:
         examples: how many there are.
         batch_size: examples in a micro-batch.
-        accumulation: micro-batches in a step.
+        accumulation: micro-batches in a step, of each process.
+        processes: that train together.
+        rank: of this one.
     """
 
     examples: int
     batch_size: int
     accumulation: int
     seed: int
+    processes: int = 1
+    rank: int = 0
+
+    @property
+    def examples_per_step(self) -> int:
+        """Examples of an optimizer step, over all processes."""
+        return self.batch_size * self.accumulation * self.processes
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one pass over the data."""
-        return math.ceil(self.examples / (self.batch_size * self.accumulation))
+        return math.ceil(self.examples / self.examples_per_step)
 
     def total_steps(self, max_steps: int, epochs: float) -> int:
         """Steps to train: ``max_steps``, or ``epochs`` passes when that is not positive; at least one."""
         return max_steps if max_steps > 0 else max(1, math.ceil(epochs * self.steps_per_epoch))
 
     def step(self, index: int) -> list[list[int]]:
-        """The micro-batches of step ``index`` (from 0): example numbers."""
+        """This process's micro-batches of step ``index`` (from 0): example numbers; none where the step has fewer than processes."""
         epoch, place = divmod(index, self.steps_per_epoch)
         order = _order(self.examples, self.seed, epoch)
-        start = place * self.batch_size * self.accumulation
-        chosen = order[start : start + self.batch_size * self.accumulation].tolist()
+        start = place * self.examples_per_step
+        chosen = order[start : start + self.examples_per_step][self.rank :: self.processes].tolist()
         return [chosen[i : i + self.batch_size] for i in range(0, len(chosen), self.batch_size)]
 
 
@@ -102,11 +113,21 @@ def collate(examples: Sequence[Encoded], *, packed: bool, pad_id: int, device: t
 
 def in_batches(examples: Sequence[Encoded], size: int, *, packed: bool, pad_id: int, device: torch.device) -> Iterator[Batch]:
     """All examples, longest first, ``size`` at a time: for evaluation, where order does not matter."""
+    for batches in in_rounds(examples, size, packed=packed, pad_id=pad_id, device=device):
+        yield from batches
+
+
+def in_rounds(
+    examples: Sequence[Encoded], size: int, *, packed: bool, pad_id: int, device: torch.device, processes: int = 1, rank: int = 0
+) -> Iterator[list[Batch]]:
+    """As `in_batches`, shared among processes: the batches of one of them, round by round. All have as many rounds; in the last
+    one some may have nothing."""
     lengths = lengths_of(examples)
     ordered = sorted(range(len(examples)), key=lengths.__getitem__, reverse=True)
-    for start in range(0, len(ordered), size):
-        chosen = [examples[number] for number in ordered[start : start + size]]
-        yield from collate(chosen, packed=packed, pad_id=pad_id, device=device)
+    for start in range(0, len(ordered), size * processes):
+        mine = start + rank * size
+        chosen = [examples[number] for number in ordered[mine : mine + size]]
+        yield collate(chosen, packed=packed, pad_id=pad_id, device=device) if chosen else []
 
 
 def lengths_of(examples: Sequence[Encoded]) -> Sequence[int]:

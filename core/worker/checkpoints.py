@@ -3,7 +3,7 @@
 step-00000010/
   trainable.safetensors   parameters that train now or will, by name, in float32 where a master copy is held
   optimizer.safetensors   the optimizer's state of each, ``<name>:<key>``
-  random.safetensors      generator states of Python, NumPy, torch and CUDA
+  random.safetensors      generator states of Python, NumPy, torch and CUDA; random-N.safetensors those of rank N
   method.safetensors      what the method remembers (`Method.state`); absent where that is nothing
   state.json              CheckpointState: counters, schedule, loss scale, sha256 of the files above
 """
@@ -13,16 +13,18 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy
 import torch
+from safetensors import safe_open
+from safetensors.torch import save as safetensors_bytes
 
 from ..catalog.digest import sha256_file
-from ..errors import CorruptFile, DiskError
+from ..errors import CorruptFile, DiskError, Incompatible
 from ..fsio import disk_errors, read_json, staged_folder, write_json
 from ..planner.memory import human_bytes
 from ..runs.records import STEP_PREFIX as _PREFIX
@@ -30,9 +32,10 @@ from .optim import held
 from .overfitting import Reading
 from .tensorfiles import load_tensors, save_tensors
 
-_TRAINABLE, _OPTIMIZER, _RANDOM = "trainable.safetensors", "optimizer.safetensors", "random.safetensors"
+_TRAINABLE, _OPTIMIZER = "trainable.safetensors", "optimizer.safetensors"
 _METHOD, _STATE = "method.safetensors", "state.json"
 _DAMAGED = ".damaged-"
+_VALUES = "values"
 _SLACK = 64 << 10
 """Bytes of a checkpoint beyond its large tensors: headers, generator states, counters."""
 
@@ -74,13 +77,31 @@ class Progress(msgspec.Struct, kw_only=True):
 
 
 class CheckpointState(msgspec.Struct, kw_only=True):
-    """``state.json`` of a checkpoint."""
+    """``state.json`` of a checkpoint.
+
+    Attributes:
+        examples_per_step: over all processes; the step of ``progress`` is a place in the data only with it.
+    """
 
     progress: Progress
     scheduler: dict[str, Any]
     scaler: dict[str, Any]
-    random: dict[str, Any]
     files: dict[str, str]
+    examples_per_step: int = 0
+
+    def require_steps_of(self, examples: int, devices: int) -> None:
+        """Refuse to go on from here with steps of another number of examples: they would begin elsewhere in the data.
+
+        Raises:
+            Incompatible: says how many there were, and how to have as many again.
+        """
+        before = self.examples_per_step
+        if before not in (0, examples):
+            raise Incompatible(
+                f"step {self.progress.step} was reached with {before} examples a step; this attempt takes {examples} on {devices} devices",
+                "resume on as many devices as before, or have per_device_train_batch_size × gradient_accumulation_steps × devices "
+                f"make {before}",
+            )
 
 
 class Checkpoints:
@@ -89,11 +110,14 @@ class Checkpoints:
     Args:
         folder: holds one folder a checkpoint.
         limit: how many are kept besides the best.
+        writes: whether this process is the one that writes them.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, limit: int, *, writes: bool = True) -> None:
         self.folder = folder
         self.limit = limit
+        if not writes:
+            return
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for left_over in folder.glob(f".{_PREFIX}*"):
@@ -108,12 +132,21 @@ class Checkpoints:
         return sorted(int(path.name.removeprefix(_PREFIX)) for path in self.folder.glob(f"{_PREFIX}*"))
 
     def save(
-        self, model: Any, optimizer: Any, scheduler: Any, scaler: Any, progress: Progress, method_state: dict[str, torch.Tensor]
+        self,
+        model: Any,
+        optimizer: Any,
+        scheduler: Any,
+        scaler: Any,
+        progress: Progress,
+        method_state: dict[str, torch.Tensor],
+        random_states: Sequence[bytes],
+        examples_per_step: int,
     ) -> Path:
         """Write a checkpoint of this moment and remove those that are no longer kept.
 
         Args:
             method_state: what `Method.state` gave.
+            random_states: what `random_state` gave in every process, by rank.
 
         Raises:
             DiskError: the disk is full; nothing half-written stays, and what `make_room` keeps is untouched.
@@ -124,12 +157,14 @@ class Checkpoints:
         with staged_folder(target) as folder:
             save_tensors(folder / _TRAINABLE, {name: exact for name, (_, exact) in _trainable(model, optimizer).items()})
             save_tensors(folder / _OPTIMIZER, _optimizer_tensors(model, optimizer))
-            tensors, values = _random_states()
-            save_tensors(folder / _RANDOM, tensors)
+            for rank, content in enumerate(random_states):
+                with disk_errors(folder):
+                    (folder / _random_file(rank)).write_bytes(content)
             if method_state:
                 save_tensors(folder / _METHOD, method_state)
             state = CheckpointState(
-                progress=progress, scheduler=scheduler.state_dict(), scaler=scaler.state_dict(), random=values,
+                progress=progress, scheduler=scheduler.state_dict(), scaler=scaler.state_dict(),
+                examples_per_step=examples_per_step,
                 files={file.name: sha256_file(file) for file in sorted(folder.glob("*.safetensors"))},
             )  # fmt: skip
             write_json(folder / _STATE, state)
@@ -219,8 +254,11 @@ class Checkpoints:
                 if exact is not parameter:
                     parameter.copy_(exact)
 
-    def load(self, step: int, state: CheckpointState, model: Any, optimizer: Any, scheduler: Any, scaler: Any) -> None:
-        """Put everything back as it was at ``step``, so that training goes on as if it had not been interrupted."""
+    def load(self, step: int, state: CheckpointState, model: Any, optimizer: Any, scheduler: Any, scaler: Any, rank: int = 0) -> None:
+        """Put everything back as it was at ``step``, so that training goes on as if it had not been interrupted.
+
+        The generators of a rank that did not exist then are left alone.
+        """
         self.load_trainable(step, model, optimizer)
         entries = _by_parameter(load_tensors(self.path(step) / _OPTIMIZER))
         content = optimizer.state_dict()
@@ -232,7 +270,8 @@ class Checkpoints:
             group["lr"] = rate
         if state.scaler:
             scaler.load_state_dict(state.scaler)
-        _restore_random_states(load_tensors(self.path(step) / _RANDOM), state.random)
+        if (self.path(step) / _random_file(rank)).exists():
+            _restore_random_state(self.path(step) / _random_file(rank))
 
     def method_state(self, step: int) -> dict[str, torch.Tensor]:
         """What the method remembered at ``step``; empty where that was nothing."""
@@ -281,8 +320,12 @@ def _by_parameter(saved: dict[str, torch.Tensor]) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def _random_states() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The generators' states as tensors, and as JSON what is not an array."""
+def _random_file(rank: int) -> str:
+    return f"random-{rank}.safetensors" if rank else "random.safetensors"
+
+
+def random_state() -> bytes:
+    """The states of this process's generators, as the content of a safetensors file; what is no array is JSON in its header."""
     version, numbers, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = numpy.random.get_state()  # noqa: NPY002
     tensors = {
@@ -293,10 +336,13 @@ def _random_states() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if torch.cuda.is_available():
         tensors |= {f"cuda:{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
     values = {"python": [version, gauss], "numpy": [kind, int(position), int(has_gauss), float(cached)]}
-    return tensors, values
+    return safetensors_bytes(tensors, metadata={_VALUES: msgspec.json.encode(values).decode()})
 
 
-def _restore_random_states(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+def _restore_random_state(path: Path) -> None:
+    tensors = load_tensors(path)
+    with safe_open(path, "pt") as file:
+        values = msgspec.json.decode(file.metadata()[_VALUES])
     version, gauss = values["python"]
     random.setstate((version, tuple(tensors["python"].tolist()), gauss))
     kind, position, has_gauss, cached = values["numpy"]

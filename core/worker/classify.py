@@ -39,9 +39,38 @@ class ClassScores(NamedTuple):
     rows: int
 
 
-@torch.no_grad()
+class Judged(NamedTuple):
+    """What a classifier said of some rows.
+
+    Attributes:
+        loss: cross-entropy in nats, summed over the rows.
+        tokens: of the rows, padding left out.
+        expected: the class of each row.
+        predicted: the most probable class of each.
+    """
+
+    loss: float
+    tokens: int
+    expected: list[int]
+    predicted: list[int]
+
+
 def score_classes(model: Any, batches: Iterable[Batch], precision: Precision) -> ClassScores:
     """Score a classifier on batches of at least one row in all; the model is left in the mode it was in."""
+    return scores_of([judge(model, batches, precision)])
+
+
+def scores_of(parts: Iterable[Judged]) -> ClassScores:
+    """The figures of all rows, which may have been judged in several places."""
+    losses, tokens, expected, predicted = zip(*parts)
+    wanted, got = [number for part in expected for number in part], [number for part in predicted for number in part]
+    right = sum(a == b for a, b in zip(wanted, got))
+    return ClassScores(sum(losses) / len(wanted), right / len(wanted), macro_f1(wanted, got), sum(tokens), len(wanted))
+
+
+@torch.no_grad()
+def judge(model: Any, batches: Iterable[Batch], precision: Precision) -> Judged:
+    """Let a classifier judge the rows of ``batches``; the model is left in the mode it was in."""
     training = model.training
     model.eval()
     total, tokens = 0.0, 0
@@ -57,8 +86,7 @@ def score_classes(model: Any, batches: Iterable[Batch], precision: Precision) ->
             predicted += logits.argmax(-1).tolist()
     finally:
         model.train(training)
-    right = sum(a == b for a, b in zip(expected, predicted))
-    return ClassScores(total / len(expected), right / len(expected), macro_f1(expected, predicted), tokens, len(expected))
+    return Judged(total, tokens, expected, predicted)
 
 
 def macro_f1(expected: Sequence[int], predicted: Sequence[int]) -> float:

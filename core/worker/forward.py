@@ -60,8 +60,8 @@ def base_of(model: Any) -> Any:
 
 
 @torch.no_grad()
-def mean_loss(model: Any, loss: Callable[[Batch], torch.Tensor], batches: Iterable[Batch], precision: Precision) -> tuple[float, int]:
-    """The loss per loss token over all batches, and how many there are; the model is left as it was."""
+def total_loss(model: Any, loss: Callable[[Batch], torch.Tensor], batches: Iterable[Batch], precision: Precision) -> tuple[float, int]:
+    """The summed loss of all batches, and their loss tokens; the model is left as it was."""
     training = model.training
     model.eval()
     total, count = 0.0, 0
@@ -70,4 +70,4 @@ def mean_loss(model: Any, loss: Callable[[Batch], torch.Tensor], batches: Iterab
             total += float(loss(batch))
         count += len(batch.targets)
     model.train(training)
-    return total / count, count
+    return total, count

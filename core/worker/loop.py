@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from transformers import set_seed
 
 from ..api import CorruptFile, Course, Method, ModelSpec, WorkFailed
 from ..runs.job import Job
 from ..training import TrainingOptions
-from .batches import Batch, Schedule, collate, in_batches
-from .checkpoints import Checkpoints, Progress
-from .classify import score_classes
+from .batches import Batch, Schedule, collate, in_rounds
+from .checkpoints import Checkpoints, CheckpointState, Progress, random_state
+from .classify import Judged, judge, scores_of
 from .corpus import Corpus
-from .forward import mean_loss, model_arguments
+from .forward import model_arguments, total_loss
 from .losses import LossFunction
 from .memory import MemoryMeter
 from .optim import held
 from .overfitting import Reading, parted
+from .parallel import ALONE, World
 from .precision import Precision
 from .publish import Sources
 from .sampling import answers, verdicts
@@ -42,6 +44,7 @@ class Loop:
         total_steps: optimizer steps to do in all.
         sources: what the result is made from, for its manifest.
         progress: counters; restored from the newest checkpoint by `resume`.
+        world: the processes that train together. All of them take the same decisions at the same step; rank 0 writes.
     """
 
     job: Job
@@ -62,6 +65,7 @@ class Loop:
     meter: MemoryMeter
     sources: Sources
     progress: Progress = field(default_factory=Progress)
+    world: World = ALONE
 
     def __post_init__(self) -> None:
         self.scaler = self.precision.scaler()
@@ -83,11 +87,12 @@ class Loop:
         """
         course = Course(self.total_steps, self.schedule.steps_per_epoch, bool(self.corpus.evaluation))
         self.method.begin(self.model, self.method_options, course)
+        if not self.world.is_main:
+            set_seed(self.schedule.seed + self.world.rank)  # dropout of each process's own
         self.resume()
         self.model.train()
         if self.progress.step == 0:
-            self.method.see_data(self.model, self.method_options, self.first_batches(), self.look)
-            self.sample()
+            self.start()
         elif self.evaluation_due() and self.progress.evaluation.get("step") != self.progress.step:
             self.evaluate()  # the attempt before was stopped during this one
         while self.progress.step < self.total_steps and not self.out_of_patience():
@@ -96,25 +101,33 @@ class Loop:
                 self.evaluate()
             if self.checkpoint_due():
                 self.save_checkpoint()
-            if self.progress.step < self.total_steps and self.job.stop_requested():
-                self.save_checkpoint()
-                raise StopTraining
+            if self.progress.step < self.total_steps:
+                self.heed_stop()
         self.save_checkpoint()
-        self.restore_best()
-        self.checkpoints.remove_damaged()
+        if self.world.is_main:
+            self.restore_best()
+            self.checkpoints.remove_damaged()
+
+    def start(self) -> None:
+        """What comes before the first step: starts that are computed from data, the same for all processes."""
+        self.method.see_data(self.model, self.method_options, self.first_batches(), self.look)
+        self.world.same_start(self.model, self.optimizer)
+        self.sample()
 
     def train_step(self) -> None:
-        """One optimizer step over its micro-batches; the loss is the mean over all of their loss tokens (or classified rows)."""
+        """One optimizer step over its micro-batches; the loss is the mean over all loss tokens (or classified rows) of all processes."""
         step, started = self.progress.step, time.perf_counter()
         batches = self.batches_of(step)
-        loss_tokens = sum(len(batch.targets) for batch in batches)
+        loss_tokens, tokens = self.totals(batches)
         data_seconds = time.perf_counter() - started
 
         self.method.before_step(self.model, self.method_options, step, self.total_steps)
-        loss = sum(self.backward(batch, loss_tokens) for batch in batches) / loss_tokens
+        loss = sum(self.backward(batch, loss_tokens) for batch in batches)
         extra = self.method.extra_loss(self.model, self.method_options)
         if extra is not None:
-            self.scaler.scale(extra).backward()
+            self.scaler.scale(extra / self.world.size).backward()
+        self.world.sum_gradients([weight for weight, _ in held(self.optimizer)])
+        loss = self.world.sum(loss)[0] / loss_tokens
         if step == self.first_step:
             self.method.self_check(self.model, self.spec, self.method_options)
         self.require_finite(loss, "loss")
@@ -123,7 +136,7 @@ class Loop:
         gradient_norm = self.optimizer_step()
         self.method.after_step(self.model, self.method_options, step, self.total_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        self.record(loss, loss_tokens, batches, rate, gradient_norm, time.perf_counter() - started, data_seconds)
+        self.record(loss, loss_tokens, tokens, rate, gradient_norm, time.perf_counter() - started, data_seconds)
 
     def batches_of(self, step: int) -> list[Batch]:
         """The forward passes of a step."""
@@ -134,11 +147,17 @@ class Loop:
             for batch in collate([self.corpus.train[i] for i in numbers], packed=self.packed, pad_id=pad_id, device=self.device)
         ]
 
+    def totals(self, batches: list[Batch]) -> tuple[int, int]:
+        """Loss tokens and tokens of a step, over all processes."""
+        loss_tokens, tokens = self.world.sum(sum(len(batch.targets) for batch in batches), sum(batch.tokens for batch in batches))
+        return int(loss_tokens), int(tokens)
+
     def first_batches(self) -> Iterator[Batch]:
-        """The training data as the first steps see it, padded."""
+        """The training data as the first steps see it, padded: of all processes, so that each computes the same from it."""
         pad_id = self.corpus.renderer.tokenizer.pad_token_id or 0
+        schedules = [replace(self.schedule, rank=rank) for rank in range(self.world.size)]
         for step in range(self.total_steps):
-            for numbers in self.schedule.step(step):
+            for numbers in (numbers for schedule in schedules for numbers in schedule.step(step)):
                 yield from collate([self.corpus.train[i] for i in numbers], packed=False, pad_id=pad_id, device=self.device)
 
     @torch.no_grad()
@@ -182,10 +201,10 @@ class Loop:
     # What is written down ------------------------------------------------------------------------------------------
 
     def record(
-        self, loss: float, loss_tokens: int, batches: list[Batch], rate: float, gradient_norm: float, seconds: float, data_seconds: float
+        self, loss: float, loss_tokens: int, tokens: int, rate: float, gradient_norm: float, seconds: float, data_seconds: float
     ) -> None:
-        """Advance the counters and write the step's metric line."""
-        progress, tokens = self.progress, sum(batch.tokens for batch in batches)
+        """Advance the counters and write the step's metric line; memory is that of the process with most of it."""
+        progress = self.progress
         progress.step += 1
         progress.loss = loss
         progress.interval_loss += loss
@@ -197,19 +216,22 @@ class Loop:
         self.session_seconds += seconds
         if progress.step % self.options.logging_steps and progress.step != self.total_steps:
             return
+        memory, peak = self.world.most(self.meter.sample(), self.meter.peak)
         self.job.metric(
             {
                 "step": progress.step, "epoch": progress.step / self.schedule.steps_per_epoch, "loss": loss, "learning_rate": rate,
                 "grad_norm": gradient_norm if math.isfinite(gradient_norm) else None, "tokens": progress.tokens,
                 "loss_tokens": progress.loss_tokens, "tokens_per_second": tokens / seconds, "step_seconds": seconds,
-                "data_seconds": data_seconds, "memory_bytes": self.meter.sample(), "peak_memory_bytes": self.meter.peak,
+                "data_seconds": data_seconds, "memory_bytes": int(memory), "peak_memory_bytes": int(peak),
                 **self.method.metrics(self.model, self.method_options),
             }
         )  # fmt: skip
         self.job.progress(progress.step, self.total_steps, "steps")
 
     def sample(self) -> None:
-        """Answer the sample prompts, or classify them, one event each."""
+        """Answer the sample prompts, or classify them, one event each; the other processes wait for rank 0 at their next exchange."""
+        if not self.world.is_main:
+            return
         prompts, stop = self.options.sample_prompts, self.job.stop_requested
         if self.corpus.labels:
             texts = verdicts(
@@ -232,14 +254,17 @@ class Loop:
         return self.progress.step % every == 0 or self.progress.step == self.total_steps
 
     def evaluate(self) -> None:
-        """Measure the loss on the evaluation rows (of a classifier how often it is right, too), remember whether it is the best
-        so far, and answer the sample prompts."""
+        """Measure the loss on the evaluation rows, which the processes share (of a classifier how often it is right, too), remember
+        whether it is the best so far, and answer the sample prompts."""
         progress = self.progress
         if self.corpus.evaluation:
             pad_id = self.corpus.renderer.tokenizer.pad_token_id or 0
             size = self.options.per_device_eval_batch_size
-            batches = in_batches(self.corpus.evaluation, size, packed=self.packed, pad_id=pad_id, device=self.device)
-            scores = self.scores(self.until_stopped(batches))
+            rounds = in_rounds(
+                self.corpus.evaluation, size, packed=self.packed, pad_id=pad_id, device=self.device,
+                processes=self.world.size, rank=self.world.rank,
+            )  # fmt: skip
+            scores = self.scores(self.until_stopped(rounds))
             loss = scores["loss"]
             progress.evaluation = {"step": progress.step, **scores}
             if math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss):
@@ -277,17 +302,23 @@ class Loop:
     def scores(self, batches: Iterable[Batch]) -> dict[str, Any]:
         """Figures of the model as it is: ``loss``, then ``perplexity`` or ``accuracy`` and ``f1``, and ``tokens``."""
         if self.corpus.labels:
-            return score_classes(self.model, batches, self.precision)._asdict()
-        loss, tokens = mean_loss(self.model, self.loss_function, batches, self.precision)
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "tokens": tokens}
+            parts = self.world.exchange(judge(self.model, batches, self.precision))
+            return scores_of(Judged(*part) for part in parts)._asdict()
+        total, tokens = self.world.sum(*total_loss(self.model, self.loss_function, batches, self.precision))
+        loss = total / tokens
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "tokens": int(tokens)}
 
-    def until_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches of an evaluation; a stop leaves it between two of them, and `run` makes up for it after a resume."""
-        for batch in batches:
-            if self.job.stop_requested():
-                self.save_checkpoint()
-                raise StopTraining
-            yield batch
+    def until_stopped(self, rounds: Iterable[list[Batch]]) -> Iterator[Batch]:
+        """The batches of an evaluation; a stop leaves it between two rounds, and `run` makes up for it after a resume."""
+        for batches in rounds:
+            self.heed_stop()
+            yield from batches
+
+    def heed_stop(self) -> None:
+        """Save a checkpoint and raise `StopTraining` if any process was asked to stop."""
+        if self.world.any(self.job.stop_requested()):
+            self.save_checkpoint()
+            raise StopTraining
 
     def out_of_patience(self) -> bool:
         """Whether early stopping ends the training here."""
@@ -320,12 +351,17 @@ class Loop:
         new_best = self.options.load_best_model_at_end and self.progress.best_step == step
         minutes = self.options.save_minutes
         overdue = minutes > 0 and time.monotonic() - self.saved_time >= 60 * minutes
-        return asked or new_best or overdue or (step % every == 0 if every else self.evaluation_due())
+        due = step % every == 0 if every else self.evaluation_due()
+        return self.world.any(asked or new_best or overdue or due)
 
     def save_checkpoint(self) -> None:
         """Save a checkpoint of this step unless there is one."""
         step = self.progress.step
         if self.saved_step == step:
+            return
+        self.saved_step, self.saved_time = step, time.monotonic()
+        random_states = self.world.exchange(random_state())
+        if not self.world.is_main:
             return
         removed = self.checkpoints.make_room(self.model, self.optimizer, self.progress.best_step)
         if removed:
@@ -333,25 +369,39 @@ class Loop:
             self.job.event(
                 "warning", f"the disk is nearly full: to make room, the checkpoints of these steps were removed: {steps}", step=step
             )
-        state = self.method.state(self.model, self.method_options)
-        path = self.checkpoints.save(self.model, self.optimizer, self.scheduler, self.scaler, self.progress, state)
-        self.saved_step = step
+        path = self.checkpoints.save(
+            self.model, self.optimizer, self.scheduler, self.scaler, self.progress, self.method.state(self.model, self.method_options),
+            random_states, self.schedule.examples_per_step,
+        )  # fmt: skip
         self.saved_time = time.monotonic()
         self.job.event("checkpoint", f"checkpoint at step {step}", step=step, path=str(path), best=self.progress.best_step == step)
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint that is whole; a damaged one is reported and passed over."""
-        for step, state in self.checkpoints.newest():
-            if isinstance(state, CorruptFile):
-                self.job.event("warning", f"checkpoint of step {step} is damaged and passed over: {state.message}", step=step)
-                self.checkpoints.set_aside(step)
-                continue
-            self.checkpoints.load(step, state, self.model, self.optimizer, self.scheduler, self.scaler)
-            self.method.load_state(self.model, self.method_options, self.checkpoints.method_state(step))
-            digest, self.progress = self.progress.data_digest, state.progress
-            self.first_step = self.saved_step = step
-            self.job.event("resumed", f"resumed at step {step} of {self.total_steps}", step=step)
-            if self.progress.data_digest != digest:
-                self.job.event("warning", f"the data is not what it was up to step {step}; training goes on with what it is now")
-                self.progress.data_digest = digest
+        """Go on from the newest checkpoint that is whole.
+
+        Raises:
+            Incompatible: its steps were of another number of examples, so that its place in the data is not this run's.
+        """
+        found = self.newest_whole() if self.world.is_main else None
+        step = self.world.exchange(found and found[0])[0]
+        if step is None:
             return
+        state = found[1] if found else self.checkpoints.read(step)
+        state.require_steps_of(self.schedule.examples_per_step, self.world.size)
+        self.checkpoints.load(step, state, self.model, self.optimizer, self.scheduler, self.scaler, self.world.rank)
+        self.method.load_state(self.model, self.method_options, self.checkpoints.method_state(step))
+        digest, self.progress = self.progress.data_digest, state.progress
+        self.first_step = self.saved_step = step
+        self.job.event("resumed", f"resumed at step {step} of {self.total_steps}", step=step)
+        if self.progress.data_digest != digest:
+            self.job.event("warning", f"the data is not what it was up to step {step}; training goes on with what it is now")
+            self.progress.data_digest = digest
+
+    def newest_whole(self) -> tuple[int, CheckpointState] | None:
+        """The newest checkpoint that is whole, if any; a damaged one is reported and passed over."""
+        for step, state in self.checkpoints.newest():
+            if not isinstance(state, CorruptFile):
+                return step, state
+            self.job.event("warning", f"checkpoint of step {step} is damaged and passed over: {state.message}", step=step)
+            self.checkpoints.set_aside(step)
+        return None

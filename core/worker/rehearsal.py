@@ -42,7 +42,7 @@ def rehearse(
         spec: made for the task.
 
     Raises:
-        DoesNotFit: its live tensors alone need more than the device has free.
+        DoesNotFit: its live tensors alone need more than the device has free, or than this process's part of it on a CPU.
         DeviceBusy: the same, but the empty GPU would be large enough.
     """
     batch = _largest_micro_batch(examples, schedule, options)
@@ -57,7 +57,7 @@ def rehearse(
         "dry_run", f"a step of {found.tokens:,} tokens needs {human_bytes(found.total_bytes)}: {parts}",
         **msgspec.to_builtins(found), free_bytes=free,
     )  # fmt: skip
-    if found.total_bytes > free:
+    if found.total_bytes * (schedule.processes if device.type == "cpu" else 1) > free:
         sizes = Data([int(n) for n in lengths_of(examples)], [int(loss_tokens(each)) for each in examples], free, here(device))
         if device.type == "cuda" and found.total_bytes <= torch.cuda.mem_get_info(device)[1]:
             raise DeviceBusy(
@@ -72,7 +72,7 @@ def too_large(found: DryRun, case: Case) -> DoesNotFit:
     """The refusal of a micro-batch whose tensors alone are more than is free, with the advice that a launch gives."""
     return DoesNotFit(
         f"{case.plugin.name} needs {human_bytes(found.total_bytes)} for its largest micro-batch of {found.tokens:,} tokens, "
-        f"{human_bytes(case.data.memory_bytes)} are free",
+        f"{human_bytes(case.memory_bytes)} are free",
         "; ".join(advice_by_count(case, found.total_bytes)),
     )
 

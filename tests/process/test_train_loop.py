@@ -136,7 +136,7 @@ def test_early_stopping_and_the_best_weights(tmp_path: Path) -> None:
 
 def test_an_evaluation_that_is_not_a_number_is_never_the_best(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = iter([math.nan, 2.0, math.inf])
-    monkeypatch.setattr("finetui.core.worker.loop.mean_loss", lambda *arguments: (next(measured), 1))
+    monkeypatch.setattr("finetui.core.worker.loop.total_loss", lambda *arguments: (next(measured), 1))
     base = tiny_model(tmp_path / "base", "llama")
     job, result = train(base, data, eval_split=0.25, training={"max_steps": 6, "eval_steps": 2})
     assert result["eval"] == {"step": 4, "loss": 2.0, "perplexity": pytest.approx(math.exp(2.0)), "tokens": 1}

@@ -9,7 +9,7 @@ import torch
 from finetui.core.api import Encoded
 from finetui.core.worker import losses
 from finetui.core.worker.batches import collate
-from finetui.core.worker.forward import mean_loss, summed_loss
+from finetui.core.worker.forward import summed_loss, total_loss
 from finetui.core.worker.losses import LossFunction
 from finetui.core.worker.precision import choose
 from support.models import FAMILIES, tiny_model
@@ -62,13 +62,13 @@ def test_a_head_with_something_after_it_is_left_alone() -> None:
     assert torch.equal(function(first), summed_loss(model, first))
 
 
-def test_evaluation_makes_no_gradients_and_averages_over_tokens(tmp_path: Path) -> None:
+def test_evaluation_makes_no_gradients_and_sums_over_tokens(tmp_path: Path) -> None:
     from finetui.core.worker.loading import load_base
 
     model = load_base(tiny_model(tmp_path / "model", "qwen2"))
-    loss, tokens = mean_loss(model, LossFunction(model, FP32), batch(), FP32)
+    loss, tokens = total_loss(model, LossFunction(model, FP32), batch(), FP32)
     assert tokens == 45 + 8
-    assert loss == pytest.approx(sum(summed_loss(model, each).item() for each in batch()) / tokens, rel=1e-5)
+    assert loss == pytest.approx(sum(summed_loss(model, each).item() for each in batch()), rel=1e-5)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
