@@ -59,16 +59,12 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("accumulated", "lora", {"gradient_accumulation_steps": 2}),
     ("from the data", "lora", {"init_lora_weights": "eva"}),
     ("full", "full", {}),
-    ("master copies", "full", {"master_copy": "fp32", "bf16": True, "max_steps": 3}),
     ("gradual_unfreezing", "gradual_unfreezing", {"steps_per_stage": 2}),
     ("adapter", "adapter", {}),
     ("bitfit", "bitfit", {}),
     ("adalora", "adalora", {"init_r": 4, "target_r": 2}),
 ]
 """Name, method, settings of loop and method. Nine rows in batches of four: the last step of an epoch has one row, and one process none."""
-
-CLOSE = {"master copies": 2e-2, "from the data": 1e-3}
-"""Relative tolerance where it is not 1e-4: weights and gradients in bfloat16; a start that depends on how examples lie in batches."""
 
 OWN = {"init_lora_weights", "steps_per_stage", "init_r", "target_r"}
 
@@ -79,7 +75,7 @@ def case(base: Path, data: Path, name: str, method: str, settings: dict[str, Any
     return {
         "model": base, "data": data, "method": method, "name": name, "eval_split": 0.25,
         "method_options": {key: value for key, value in settings.items() if key in OWN},
-        "training": {"max_steps": 7, "learning_rate": 1e-3, **loop, **training},
+        "training": {"max_steps": 4, "learning_rate": 1e-3, **loop, **training},
     }  # fmt: skip
 
 
@@ -94,15 +90,15 @@ def test_two_processes_train_as_one_does(toys: Toys, base: Path, data: Path) -> 
     alone = [train(**case(base, data, f"one {name}", method, settings)) for name, method, settings in CASES]
     assert ended(run).state == "succeeded", (run.dir / "console.log").read_text()[-2000:]
     for (name, *_), two, (one, result) in zip(CASES, jobs, alone, strict=True):
-        close = CLOSE.get(name, 1e-4)
+        close = 1e-3 if name == "from the data" else 1e-4  # EVA's start depends a little on how the examples lie in batches
         assert losses(two) == pytest.approx(losses(one), rel=close), name
         for key in ("eval_loss", "tokens", "loss_tokens", "learning_rate", "rank_total", "stage"):
             values = [[line[key] for line in lines(job, "metrics.jsonl") if key in line] for job in (one, two)]
             assert values[1] == pytest.approx(values[0], rel=close), (name, key)
         weights = [load_file(next(Path(job.spec.request["output"]).glob("*.safetensors"))) for job in (one, two)]
-        assert result["steps"] == 7 or name == "master copies"
-        for key, tensor in weights[0].items() if name not in CLOSE else ():
-            torch.testing.assert_close(weights[1][key], tensor, rtol=0.05, atol=2e-3, msg=lambda text: f"{name}, {key}: {text}")
+        assert result["steps"] == len(losses(two)) == 4
+        for key, tensor in weights[0].items() if close == 1e-4 else ():
+            assert torch.allclose(weights[1][key], tensor, rtol=0.05, atol=2e-3), (name, key)
 
 
 def test_a_stopped_run_of_two_resumes_exactly(toys: Toys, base: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

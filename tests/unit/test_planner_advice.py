@@ -60,6 +60,15 @@ def _setting(sentence: str, name: str) -> int:
     return int(sentence.split(f"{name}=")[1].split()[0].rstrip(","))
 
 
+def test_processes_on_a_cpu_share_its_memory(qwen: Path) -> None:
+    cpu = Device(kind="cpu", id="cpu", uuid="cpu", name="", memory_total=90 * GB, memory_free=90 * GB)
+    one, two = (make_plan(qwen, "lora", {}, {"num_processes": count}, device=cpu, **SHORT) for count in (1, 2))
+    assert (one.total_bytes, one.memory_bytes) == (two.total_bytes, 2 * two.memory_bytes)
+    few = Device(kind="cpu", id="cpu", uuid="cpu", name="", memory_total=90 * GB, memory_free=one.total_bytes + GB)
+    plan = make_plan(qwen, "lora", {}, {"num_processes": 2}, device=few, **SHORT)
+    assert not plan.fits and "num_processes=1 with gradient_accumulation_steps=2 (the same effective batch)" in "\n".join(plan.advice)
+
+
 def test_advice_is_true(qwen: Path) -> None:
     """What is advised, planned again, fits, and the effective batch is the one that was asked for."""
     wanted = {"per_device_train_batch_size": 12, "gradient_accumulation_steps": 2}

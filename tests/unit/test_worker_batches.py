@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 from finetui.core.api import Encoded
-from finetui.core.worker.batches import IGNORED, Schedule, collate, in_batches, loss_tokens
+from finetui.core.worker.batches import IGNORED, Schedule, collate, in_batches, in_rounds, loss_tokens
 
 CPU = torch.device("cpu")
 
@@ -30,6 +30,18 @@ def test_a_step_is_a_function_of_seed_and_index_alone() -> None:
     steps = [first.step(index) for index in range(8)]
     assert [second.step(index) for index in reversed(range(8))] == steps[::-1]
     assert Schedule(examples=23, batch_size=4, accumulation=2, seed=6).step(0) != steps[0]
+
+
+def test_processes_share_the_examples_of_a_step() -> None:
+    alone = Schedule(examples=23, batch_size=4, accumulation=2, seed=0)
+    ranks = [Schedule(examples=23, batch_size=2, accumulation=2, seed=0, processes=2, rank=rank) for rank in range(2)]
+    assert [schedule.steps_per_epoch for schedule in (alone, *ranks)] == [3, 3, 3]
+    for step in range(6):
+        dealt = [[number for micro in schedule.step(step) for number in micro] for schedule in ranks]
+        assert sorted(dealt[0] + dealt[1]) == sorted(number for micro in alone.step(step) for number in micro)
+        assert len(dealt[0]) - len(dealt[1]) in (0, 1)
+    last = [Schedule(examples=9, batch_size=2, accumulation=1, seed=0, processes=2, rank=rank).step(2) for rank in range(2)]
+    assert [len(micro_batches) for micro_batches in last] == [1, 0]
 
 
 def test_micro_batches_are_full_but_for_the_last_of_an_epoch() -> None:
@@ -87,6 +99,13 @@ def test_evaluation_batches_hold_every_example() -> None:
     batches = list(in_batches(examples, 2, packed=True, pad_id=1, device=CPU))
     assert [(batch.document_lengths or [])[:-1] for batch in batches] == [[9, 8], [7, 5], [3]]
     assert [batch.tokens for batch in batches] == [17, 12, 3]
+
+
+def test_processes_share_evaluation_in_as_many_rounds() -> None:
+    examples = [example(length) for length in (4, 9, 6, 5, 8)]
+    shares = [list(in_rounds(examples, 1, packed=True, pad_id=1, device=CPU, processes=2, rank=rank)) for rank in range(2)]
+    assert [[len(batches) for batches in share] for share in shares] == [[1, 1, 1], [1, 1, 0]]
+    assert [batch.tokens for share in shares for batches in share for batch in batches] == [9, 6, 4, 8, 5]
 
 
 def test_the_first_token_is_never_predicted() -> None:
