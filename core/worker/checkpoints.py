@@ -89,7 +89,7 @@ class CheckpointState(msgspec.Struct, kw_only=True):
     files: dict[str, str]
     examples_per_step: int = 0
 
-    def require_steps_of(self, examples: int, devices: int) -> None:
+    def require_steps_of(self, examples: int) -> None:
         """Refuse to go on from here with steps of another number of examples: they would begin elsewhere in the data.
 
         Raises:
@@ -98,7 +98,7 @@ class CheckpointState(msgspec.Struct, kw_only=True):
         before = self.examples_per_step
         if before not in (0, examples):
             raise Incompatible(
-                f"step {self.progress.step} was reached with {before} examples a step; this attempt takes {examples} on {devices} devices",
+                f"step {self.progress.step} was reached with {before} examples a step, this attempt takes {examples}",
                 "resume on as many devices as before, or have per_device_train_batch_size × gradient_accumulation_steps × devices "
                 f"make {before}",
             )

@@ -387,7 +387,7 @@ class Loop:
         if step is None:
             return
         state = found[1] if found else self.checkpoints.read(step)
-        state.require_steps_of(self.schedule.examples_per_step, self.world.size)
+        state.require_steps_of(self.schedule.examples_per_step)
         self.checkpoints.load(step, state, self.model, self.optimizer, self.scheduler, self.scaler, self.world.rank)
         self.method.load_state(self.model, self.method_options, self.checkpoints.method_state(step))
         digest, self.progress = self.progress.data_digest, state.progress

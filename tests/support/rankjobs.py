@@ -2,7 +2,7 @@
 
 The request is a `TrainRequest` and may have ``"fault"``, ``{"rank", "step", "do"}``: what that rank does before that step:
 ``bug`` and ``memory`` raise, ``interrupt`` and ``kill`` send itself a signal. Or it has ``"cases"`` alone: folders of other training
-runs, which the same processes train one after the other.
+runs, which the same processes train one after the other; in these every rank but the first draws other start weights than it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import torch
 from finetui.core.runs.job import Job, run_job
 from finetui.core.worker import train
 from finetui.core.worker.loop import Loop
+from transformers import set_seed
 
 
 def main(job: Job) -> dict[str, Any]:
     """Train, or train each of the cases."""
+    if "cases" in job.spec.request and job.rank:
+        train.set_seed = lambda seed: set_seed(seed + 99)
     for folder in job.spec.request.get("cases", []):
         os.environ["TORCHELASTIC_RUN_ID"] = Path(folder).name
         (Path(folder) / "ranks").mkdir(exist_ok=True)
