@@ -64,6 +64,8 @@ def prepare_environment(count: int) -> None:
     threads = max(1, len(os.sched_getaffinity(0)) // count)
     for name, value in {**RANK_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}.items():
         os.environ.setdefault(name, value)
+    if os.environ.get("CUDA_VISIBLE_DEVICES"):  # which the agent divides among the ranks; on AMD, HIP's own variable would win
+        os.environ.pop("HIP_VISIBLE_DEVICES", None)
 
 
 def _pass_signals_on(job: Job) -> None:

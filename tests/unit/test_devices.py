@@ -19,13 +19,12 @@ DOUBLE = Path(__file__).parent.parent / "support" / "nvml_double"
 
 SCRIPT = """
 import json, sys, msgspec
-from finetui.core.devices import list_devices, planned_for, sample, select, gpu_problem, driver_version
+from finetui.core.devices import list_devices, sample, select, gpu_problem, driver_version
 from finetui.core.errors import FineTUIError
 answers = []
 for call in json.loads(sys.argv[1]):
     try:
-        name, *arguments = call.split(" ")
-        found = {"list": list_devices, "sample": sample, "select": select, "planned_for": planned_for}[name](*arguments)
+        found = {"list": list_devices, "sample": sample}[call]() if call in ("list", "sample") else select(call.removeprefix("select "))
         answers.append([msgspec.to_builtins(device) for device in found])
     except FineTUIError as problem:
         answers.append({**problem.to_dict(), "exit_code": problem.exit_code})
@@ -76,11 +75,6 @@ def test_auto_takes_the_emptiest_first() -> None:
 def test_indices_and_uuids() -> None:
     both, uuid, prefix, twice = _with_double("select 5,1", "select GPU-00000002-double", "select GPU-00000004", "select 3,3")["answers"]
     assert (_ids(both), _ids(uuid), _ids(prefix), _ids(twice)) == (["5", "1"], ["2"], ["4"], ["3"])
-
-
-def test_a_plan_for_named_gpus_is_for_the_fullest() -> None:
-    named, anyone, cpu = _with_double("planned_for 5,1", "planned_for auto", "planned_for none", DOUBLE_BUSY="1")["answers"]
-    assert (_ids(named), len(anyone), _ids(cpu)) == (["1"], 8, ["cpu"])
 
 
 def test_none_is_the_cpu_even_with_gpus() -> None:
