@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from finetui.core.catalog.manifest import Manifest, write_manifest
 from finetui.core.paths import Home
-from finetui.core.runs.requests import evaluate_request
+from finetui.core.runs.requests import devices_for, evaluate_request
 from finetui.core.runs.spec import EvaluateRequest
 from support.folders import make_adapter, make_model
+from support.gpus import eight_gpus
 
 
 @pytest.fixture
@@ -41,3 +42,9 @@ def test_how_rows_are_read_does_not_depend_on_the_adapters(home: Home) -> None:
 def test_what_the_user_says_counts(home: Home) -> None:
     asked = request(home, "short", settings={"max_length": 40, "system_prompt": "Arr."}, objective="text")
     assert (asked.max_length, asked.system_prompt, asked.objective) == (40, "Arr.", "text")
+
+
+def test_of_several_named_gpus_the_smallest_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them holds a copy of the model."""
+    with eight_gpus(tmp_path, monkeypatch):
+        assert [len(devices_for(gpus)) for gpus in ("auto", "5,1", "3", "none")] == [8, 1, 1, 1]
