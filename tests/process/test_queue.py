@@ -108,7 +108,7 @@ def test_a_later_run_passes_one_that_waits_for_another_gpu_only(toys: Toys, gpus
     assert urgent.state().state != "queued", "a higher priority may overtake"
     stop_and_wait(holder)
     for run in (pinned, both, behind, urgent):
-        assert wait_for_end(run, 30).state == "succeeded"
+        assert wait_for_end(run, 90).state == "succeeded"
     assert both.state().devices == [uuid(0), uuid(2)]
 
 
