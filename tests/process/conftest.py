@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from finetui.core.fsio import is_locked
 from finetui.core.runs.queue import Queue, runner_lock
+from support.disks import small_disk
 from support.gpus import Gpus, eight_gpus
 from support.runs import TESTS, Toys, toys_in, until
 
@@ -17,6 +18,14 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toys]:
     """Toy runs in this test's home; no process outlives the test."""
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
     with toys_in(tmp_path / "home") as toys:
+        yield toys
+
+
+@pytest.fixture
+def small_toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toys]:
+    """Toy runs in a home on a file system of 1 MiB."""
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    with small_disk(tmp_path, "1m") as disk, toys_in(disk / "home") as toys:
         yield toys
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.cli import finetui, ok, refused, wait
+from support.disks import leave, small_disk
 from support.models import tiny_model
 
 ROWS = [{"instruction": f"say {word}", "input": "", "output": f"{word}!"} for word in "one two three four five six seven eight".split()]
@@ -172,43 +171,31 @@ def test_questions_are_refused_without_a_terminal(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB (needs the right to mount one)."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("mounting a small tmpfs needs root")
-    try:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path, "4m") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def leave(disk: Path, size: int) -> None:
-    """Fill a file system up but for so many bytes."""
-    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - size))
-
-
-def test_no_space_for_what_it_will_write_is_refused_before_it_starts(base: Path, data: Path, small_disk: Path) -> None:
-    leave(small_disk, 1_000_000)
+def test_no_space_for_what_it_will_write_is_refused_before_it_starts(base: Path, data: Path, disk: Path) -> None:
+    leave(disk, 1_000_000)
     big = train("--set", "r=256", model=base, data=data)
-    done = refused(*big, "--home", small_disk, code=4, says="are free, a checkpoint (")
+    done = refused(*big, "--home", disk, code=4, says="are free, a checkpoint (")
     assert json.loads(done.out)["error"]["kind"] == "does_not_fit" and "--home" in json.loads(done.out)["error"]["hint"]
-    assert list((small_disk / "runs").iterdir()) == []
+    assert list((disk / "runs").iterdir()) == []
 
 
-def test_no_space_while_saving(base: Path, data: Path, small_disk: Path) -> None:
+def test_no_space_while_saving(base: Path, data: Path, disk: Path) -> None:
     """The disk fills up once the run has started: it fails with the disk's error and publishes nothing."""
-    run = ok(*train("--set", "r=64", model=base, data=data), "--home", small_disk)["run"]
-    leave(small_disk, 300_000)
-    row = wait(run, "--home", small_disk)
+    run = ok(*train("--set", "r=64", model=base, data=data), "--home", disk)["run"]
+    filler = leave(disk, 300_000)
+    row = wait(run, "--home", disk)
     assert row["state"] == "failed"
     assert row["error"]["kind"] == "disk" and "a checkpoint needs" in row["error"]["message"], row["error"]
-    assert list((small_disk / "adapters").iterdir()) == []
-    assert "a checkpoint needs" in finetui("runs", "logs", run, "--home", small_disk).out
-    (small_disk / "filler").unlink()
-    ok("runs", "resume", run, "--home", small_disk)
-    assert wait(run, "--home", small_disk)["state"] == "succeeded"
+    assert list((disk / "adapters").iterdir()) == []
+    assert "a checkpoint needs" in finetui("runs", "logs", run, "--home", disk).out
+    filler.unlink()
+    ok("runs", "resume", run, "--home", disk)
+    assert wait(run, "--home", disk)["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("damage", ["missing", "garbage"])

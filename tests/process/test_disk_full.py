@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from finetui.core.errors import DiskError
-from finetui.core.fsio import is_locked, read_json
+from finetui.core.fsio import is_locked
 from finetui.core.runs.adopt import refresh
 from finetui.core.runs.follow import follow
 from finetui.core.runs.launch import launch, resume
-from finetui.core.runs.store import Run
-from support.runs import LAUNCH, TESTS, Toys, python, toys_in, until, wait_for, wait_for_end
+from support.disks import check_files, fill
+from support.runs import LAUNCH, Toys, python, until, wait_for, wait_for_end
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toys]:
-    """Toy runs in a home on a file system of 1 MiB (needs the right to mount one)."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
-        pytest.skip("mounting a small file system needs root; the file-size tests cover the same code")
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    try:
-        with toys_in(disk / "home") as toys:
-            yield toys
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Use up all space of the file system with one file."""
-    filler = folder / "filler"
-    with open(filler, "wb", buffering=0) as file:
-        size = 65536
-        while size:
-            try:
-                file.write(bytes(size))
-            except OSError:
-                size //= 2
-    return filler
-
-
-def check_files(run: Run) -> None:
-    """Every JSON file is whole, every line of the logs is, and no temporary file is left."""
-    for path in run.dir.glob("*.json"):
-        read_json(path)
-    for name in ("events.jsonl", "metrics.jsonl"):
-        data = (run.dir / name).read_bytes()
-        assert data.endswith(b"\n")
-    assert [path.name for path in run.dir.iterdir() if path.name.startswith(".") and path.name != ".reserve"] == []
-
-
-def test_disk_fills_up_while_training(small_disk: Toys) -> None:
-    run = small_disk.start(steps=10000, filler=4096, pause=0.001)
+def test_disk_fills_up_while_training(small_toys: Toys) -> None:
+    run = small_toys.start(steps=10000, filler=4096, pause=0.001)
     state = wait_for_end(run, 30)
     assert state.state == "failed" and state.error is not None
     assert state.error["kind"] == "disk" and "metrics.jsonl: No space left" in state.error["message"]
@@ -68,10 +24,10 @@ def test_disk_fills_up_while_training(small_disk: Toys) -> None:
     assert len(run.metrics()) > 20 and run.summary()["error"]["kind"] == "disk"
 
 
-def test_run_failed_by_a_full_disk_resumes_once_there_is_space(small_disk: Toys) -> None:
-    filler = small_disk.store.home.root / "filler"
+def test_run_failed_by_a_full_disk_resumes_once_there_is_space(small_toys: Toys) -> None:
+    filler = small_toys.store.home.root / "filler"
     filler.write_bytes(bytes(600 * 1024))
-    run = small_disk.start(steps=60, filler=6000, pause=0.001)
+    run = small_toys.start(steps=60, filler=6000, pause=0.001)
     assert wait_for_end(run, 30).state == "failed"
     filler.unlink()
     resume(run)
@@ -79,12 +35,12 @@ def test_run_failed_by_a_full_disk_resumes_once_there_is_space(small_disk: Toys)
     assert [line["step"] for line in run.metrics()] == list(range(1, 61))
 
 
-def test_full_disk_without_any_reserve_is_written_down_later(small_disk: Toys) -> None:
+def test_full_disk_without_any_reserve_is_written_down_later(small_toys: Toys) -> None:
     """Neither job nor supervisor can write; whoever looks once there is space again finds the run ended."""
-    run = small_disk.start(steps=10000, pause=0.02)
+    run = small_toys.start(steps=10000, pause=0.02)
     wait_for(run, "running")
     (run.dir / ".reserve").unlink()
-    filler = fill(small_disk.store.home.root)
+    filler = fill(small_toys.store.home.root)
     until(lambda: not is_locked(run.dir / "lock"), 30, "the supervisor's end")
     assert run.state().state == "running"
     assert refresh(run).state == "lost", "the truth is told although it cannot be written"
@@ -96,13 +52,13 @@ def test_full_disk_without_any_reserve_is_written_down_later(small_disk: Toys) -
     assert "No space left" in (run.dir / "console.log").read_text() or "no result" in state.reason
 
 
-def test_full_disk_refuses_new_runs_without_a_trace(small_disk: Toys) -> None:
-    queued = small_disk.create()
-    filler = fill(small_disk.store.home.root)
-    before = sorted(small_disk.store.home.runs.iterdir())
+def test_full_disk_refuses_new_runs_without_a_trace(small_toys: Toys) -> None:
+    queued = small_toys.create()
+    filler = fill(small_toys.store.home.root)
+    before = sorted(small_toys.store.home.runs.iterdir())
     with pytest.raises(DiskError, match="No space left"):
-        small_disk.create()
-    assert sorted(small_disk.store.home.runs.iterdir()) == before
+        small_toys.create()
+    assert sorted(small_toys.store.home.runs.iterdir()) == before
     with pytest.raises(DiskError, match="No space left"):
         launch(queued)
     assert queued.state().state == "queued"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from finetui.core.worker.mergebase import recipe_for
 from finetui.core.worker.verify import Verification
 from safetensors.torch import load_file, save_file
 from support.adapters import lora, make_adapter, make_full, plain_logits
+from support.disks import small_disk
 from support.models import FAMILIES, tiny_model
 from support.workerjobs import run_in_foreground
 
@@ -259,18 +258,11 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path: Path) -> No
 
 
 def test_a_disk_without_room_is_noticed_before_anything_is_loaded(tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True).returncode:
-        pytest.skip("a small file system can only be mounted by root")
-    try:
-        base = tiny_model(tmp_path / "base", "llama")
-        out = small / "merged"
+    with small_disk(tmp_path, "1m") as disk:
+        base, out = tiny_model(tmp_path / "base", "llama"), disk / "merged"
         with pytest.raises(DiskError, match="MB are free"):
             do_merge(base, make_adapter(tmp_path / "adapter", base), out)
         assert nothing_left(out)
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 @pytest.mark.parametrize(("free", "device"), [(1 << 40, "cuda"), (1000, "cpu")])

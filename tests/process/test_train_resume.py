@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from finetui.core.worker.checkpoints import Checkpoints
 from finetui.core.worker.loop import Loop
 from finetui.core.worker.train import main, prepare
 from safetensors.torch import load_file
+from support.disks import leave, small_disk
 from support.models import tiny_model
 from support.training import lines, losses, make_job, stopped, train, write_rows
 
@@ -167,38 +166,31 @@ def test_a_run_killed_after_publishing_ends_with_what_it_published(base: Path, d
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = os.geteuid() == 0 and shutil.which("mount")
-    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], check=False).returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    try:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path, "600k") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_full_disk_while_publishing_leaves_nothing_half_written(base: Path, data: Path, small_disk: Path, method: str) -> None:
-    (small_disk / "filler").write_bytes(bytes(500 * 1024))
-    job = make_job(base, data, method, output=str(small_disk / "result"), training={"max_steps": 2})
+def test_a_full_disk_while_publishing_leaves_nothing_half_written(base: Path, data: Path, disk: Path, method: str) -> None:
+    (disk / "filler").write_bytes(bytes(500 * 1024))
+    job = make_job(base, data, method, output=str(disk / "result"), training={"max_steps": 2})
     with pytest.raises(DiskError) as problem:
         main(job)
     assert "space" in problem.value.message.lower() + problem.value.hint
-    assert [path.name for path in small_disk.iterdir()] == ["filler"]
-    (small_disk / "filler").unlink()
+    assert [path.name for path in disk.iterdir()] == ["filler"]
+    (disk / "filler").unlink()
     again = main(Job(job.dir))
     assert again["steps"] == 2
-    assert (small_disk / "result").is_dir()
+    assert (disk / "result").is_dir()
 
 
 @pytest.fixture
-def loop(base: Path, data: Path, small_disk: Path) -> Loop:
+def loop(base: Path, data: Path, disk: Path) -> Loop:
     """A training that has done one step, its checkpoints on the small disk: about 60 kB each, and three kept."""
     job = make_job(base, data, training={"max_steps": 9, "save_total_limit": 3}, method_options={"r": 4})
     loop = prepare(job, job.request(TrainRequest))
-    loop.checkpoints = Checkpoints(small_disk / "checkpoints", 3)
+    loop.checkpoints = Checkpoints(disk / "checkpoints", 3)
     loop.model.train()
     step_and_save(loop)
     return loop
@@ -209,42 +201,35 @@ def step_and_save(loop: Loop) -> None:
     loop.save_checkpoint()
 
 
-def leave(disk: Path, size: int) -> None:
-    """Fill the small disk up but for so many bytes."""
-    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - size))
-
-
-def test_a_checkpoint_without_room_is_not_begun(loop: Loop, small_disk: Path) -> None:
-    leave(small_disk, 20_000)
+def test_a_checkpoint_without_room_is_not_begun(loop: Loop, disk: Path) -> None:
+    leave(disk, 20_000)
     with pytest.raises(DiskError, match=r"kB are free, a checkpoint needs \d+ kB"):
         step_and_save(loop)
     assert [path.name for path in loop.checkpoints.folder.iterdir()] == ["step-00000001"]
     assert loop.checkpoints.read(1).progress.step == 1
 
 
-def test_a_disk_that_fills_up_while_checkpointing_keeps_the_earlier_ones(
-    loop: Loop, small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fills_up_while_checkpointing_keeps_the_earlier_ones(loop: Loop, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else takes the room after it was looked for."""
     monkeypatch.setattr(loop.checkpoints, "make_room", lambda *_: [])
-    leave(small_disk, 20_000)
+    leave(disk, 20_000)
     with pytest.raises(DiskError):
         step_and_save(loop)
     assert [path.name for path in loop.checkpoints.folder.iterdir()] == ["step-00000001"]
     assert loop.checkpoints.read(1).progress.step == 1
 
 
-def test_old_checkpoints_make_room_for_a_new_one(loop: Loop, small_disk: Path) -> None:
+def test_old_checkpoints_make_room_for_a_new_one(loop: Loop, disk: Path) -> None:
     """The best stays, and what is damaged goes first."""
     loop.progress.best_step = 1
     for _ in range(2, 5):
         step_and_save(loop)
     loop.checkpoints.set_aside(2)
     size = sum(path.stat().st_size for path in loop.checkpoints.path(1).iterdir())
-    leave(small_disk, 70_000)
+    leave(disk, 70_000)
     step_and_save(loop)
     assert loop.checkpoints.steps() == [1, 3, 4, 5] and size > 30_000
-    (small_disk / "filler").unlink()
-    leave(small_disk, 70_000)
+    (disk / "filler").unlink()
+    leave(disk, 70_000)
     step_and_save(loop)
     assert loop.checkpoints.steps() == [1, 4, 5, 6]

@@ -27,6 +27,7 @@ from finetui.core.runs.queue import Queue, runner_lock
 from finetui.core.runs.spec import ACTIVE, ProcessIdentity, RunState
 from finetui.core.runs.store import Run
 from support.gpus import uuid
+from support.terminal import Terminal
 
 RIGHT_SECONDS = 2.0
 """Within this the state agrees with what there is, whoever was killed."""
@@ -168,6 +169,7 @@ def disturb(
     life: float,
     roles: tuple[str, ...] = ROLES,
     damage: Callable[[Run, random.Random], None] = lambda _run, _rng: None,
+    patience: float = 60.0,
 ) -> Faults:
     """Kill so many times; runs are taken up again after each, and new ones made as they succeed.
 
@@ -176,6 +178,7 @@ def disturb(
         check: looks at one that has succeeded.
         life: seconds that an undisturbed run takes from its launch to its end.
         damage: what else happens to one that has ended too early, before it is resumed.
+        patience: seconds that the last one may take to its end once it is left in peace.
     """
     rng, faults, run = random.Random(seed), Faults(), start()
     while sum(faults.kills.values()) < kills:
@@ -191,7 +194,7 @@ def disturb(
             faults.seconds.append(seconds_until_right(run))
         if launcher:
             exit_code(launcher)
-    bring_to_an_end(run)
+    bring_to_an_end(run, patience)
     check(run)
     faults.attempts += run.state().attempt
     return faults
@@ -217,6 +220,32 @@ def bring_to_an_end(run: Run, seconds: float = 60.0) -> None:
         if launcher:
             assert exit_code(launcher) in (0, 4), "4: somebody else was faster"
         time.sleep(0.02)
+    seconds_until_right(run)
+
+
+def several_launchers(run: Run, rng: random.Random) -> list[int]:
+    """Let three processes launch a run at once, one of which is killed; returns how each ended."""
+    launchers = [in_fork(launch, run) for _ in range(3)]
+    time.sleep(rng.uniform(0, 0.3))
+    os.kill(rng.choice(launchers), signal.SIGKILL)
+    return [exit_code(launcher) for launcher in launchers]
+
+
+def end_screen(run: Run, rng: random.Random, life: float) -> None:
+    """Open the screen on a run's home, and kill it or close its terminal at a random moment; now and then the run is adopted just then."""
+    if rng.random() < 0.5:
+        for process in supervisors(run):
+            signal_process(process, signal.SIGKILL)
+    with Terminal("--home", str(run.home.root)) as screen:
+        screen.read(rng.uniform(0, life))
+        if rng.random() < 0.5:
+            screen.press("\r")
+            screen.read(rng.uniform(0, life / 2))
+        if rng.random() < 0.5:
+            screen.kill()
+        else:
+            screen.hang_up()
+            assert screen.process.wait(RIGHT_SECONDS) in (129, -signal.SIGHUP), "the second one before it has begun"
     seconds_until_right(run)
 
 

@@ -13,7 +13,7 @@ import pytest
 from finetui.core.paths import find_home
 from finetui.core.runs.job import Job, Stopped
 from finetui.core.runs.spec import JOB_MODULES, RunKind, TrainRequest
-from finetui.core.runs.store import RunStore
+from finetui.core.runs.store import Run, RunStore
 
 ROWS = [
     {"instruction": "Name the capital of France.", "input": "", "output": "The capital of France is Paris."},
@@ -31,8 +31,8 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]] = ROWS, times: int = 2
     return path
 
 
-def make_job(model: Path, data: Path, method: str = "lora", *, name: str = "result", seed: int = 0, **changes: Any) -> Job:
-    """A job on a fresh run directory under the test's home.
+def make_run(model: Path, data: Path, method: str = "lora", *, name: str = "result", seed: int = 0, **changes: Any) -> Run:
+    """A queued training under the test's home.
 
     Args:
         changes: fields of `TrainRequest`; by default ten steps on the CPU, no evaluation.
@@ -44,7 +44,12 @@ def make_job(model: Path, data: Path, method: str = "lora", *, name: str = "resu
     request = TrainRequest(
         model=str(model), model_path=str(model), data=[str(data)], training_options=training, method=method, name=name, seed=seed, **fields
     )
-    return Job(RunStore(home).create("train", name, request).dir)
+    return RunStore(home).create("train", name, request)
+
+
+def make_job(model: Path, data: Path, method: str = "lora", **changes: Any) -> Job:
+    """A job on a fresh run directory, to be done in this process; see `make_run`."""
+    return Job(make_run(model, data, method, **changes).dir)
 
 
 def train(model: Path, data: Path, method: str = "lora", **changes: Any) -> tuple[Job, dict[str, Any]]:
