@@ -9,7 +9,7 @@ PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 help:
 	@echo "make demo      set up, then train, swap, merge and publish with the embedded model (offline)"
 	@echo "make test      set up, then run the tests"
-	@echo "make test-all  the same with every method on every architecture"
+	@echo "make test-all  the same with every method on every architecture, and hundreds of kills"
 	@echo "make check     formatting, lint, types, import contracts"
 	@echo "make bench     measure us and the peers side by side"
 	@echo "make clean     remove the virtual environment and build leftovers"
