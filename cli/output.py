@@ -89,6 +89,14 @@ def size(count: float | None) -> str:
     return f"{count:.2f} TB"
 
 
+def spark(shares: Sequence[float]) -> str:
+    """Percentages as a line of block heights, where stdout can show them."""
+    levels = "▁▂▃▄▅▆▇█"
+    if "utf" not in (sys.stdout.encoding or "").lower():
+        return ""
+    return "".join(levels[min(len(levels) - 1, int(share / 100 * len(levels)))] for share in shares)
+
+
 def quantity(count: int | None) -> str:
     """A count of parameters or tokens: ``3.9 M``, ``7.2 B``."""
     if count is None:

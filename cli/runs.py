@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,12 +17,13 @@ from ..core.runs import control
 from ..core.runs.follow import Follower
 from ..core.runs.follow import follow as updates_of
 from ..core.runs.launch import resume as resume_run
+from ..core.runs.meters import summarise
 from ..core.runs.spec import JOB_MODULES, State, effective_request
 from ..core.runs.store import Run
 from .command import App, group, subcommand
 from .comparison import comparison_outcome, print_comparison, save
 from .confirm import confirmed
-from .output import details, narrate, plain, table, write_json
+from .output import details, narrate, plain, size, spark, table, write_json
 from .watch import outcome, watch
 
 _COLUMNS = [
@@ -47,6 +49,7 @@ def list_runs(app: App, kind: str | None, state: str | None) -> None:
     for row in (rows := _families(rows)):
         row["progress"] = f"{row['steps']}/{row['total_steps']}" if row.get("total_steps") else ""
         row["created"] = row["created"][:16].replace("T", " ")
+        row["state"] = ", ".join(filter(None, (row["state"], row["trouble"])))
     table(rows, _COLUMNS, empty="no runs yet: finetui train --help, or finetui demo")
 
 
@@ -68,13 +71,26 @@ def show(app: App, run: str, toml: bool) -> None:
     found = app.runs.get(run)
     if toml:
         return click.echo(reproduction(found), nl=False)
-    summary = found.summary()
+    summary = {**found.summary(), "meters": summarise(found.meters())}
     if app.json:
         return write_json(summary)
     if found.spec.kind != "compare":
-        return details(summary)
-    details({**summary, "result": None})
+        return details({**summary, "meters": {device["id"]: _meter(device) for device in summary["meters"]}})
+    details({**summary, "result": None, "meters": None})
     print_comparison(table_of(app.runs, found))
+
+
+def _meter(device: Mapping[str, Any]) -> str:
+    """What a device did during the run, in a line."""
+    parts = [
+        f"{device['utilisation']:.0f} % busy" if device["utilisation"] is not None else "",
+        f"at most {size(device['peak_memory_bytes'])} of {size(device['memory_total'])}" if device["memory_total"] else "",
+        f"at most {device['temperature']:.0f} °C" if device["temperature"] is not None else "",
+        f"{device['power']:.0f} W" if device["power"] is not None else "",
+        device["problem"],
+        spark([reading["utilisation"] for reading in device["history"] if reading["utilisation"] is not None]),
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def reproduction(run: Run) -> str:

@@ -14,9 +14,11 @@ from ..core.errors import FineTUIError, WorkFailed, error_from_dict
 from ..core.paths import Home
 from ..core.runs import control
 from ..core.runs.follow import Update, follow
+from ..core.runs.pulse import STALLED
 from ..core.runs.requests import start
 from ..core.runs.spec import RunKind
 from ..core.runs.store import Run
+from ..core.terminal import attention
 from .command import App
 from .output import narrate, plain, report, write_json
 
@@ -69,11 +71,15 @@ def watch(app: App, run: Run, *, quiet: bool = False, detaches: bool = True) -> 
         detaches: whether the caller lets the run go on at Ctrl-C.
         quiet: no events, and no metric lines under ``--json`` (for commands whose stdout is one document).
     """
-    view = _View(app, quiet)
+    view, state = _View(app, quiet), ""
     try:
         with progress_bar(run.spec.name) as bar:
             for update in follow(run, interval=_POLL_SECONDS):
                 view.show(update, bar)
+                state = update.state.state
+        if not quiet and sys.stderr.isatty():
+            sys.stderr.write(attention(f"FineTUI: {run.spec.name} {state}", app.settings.notify))
+            sys.stderr.flush()
     except KeyboardInterrupt:
         if detaches:
             narrate(f"detached; the run goes on: finetui runs follow {run.id}")
@@ -88,8 +94,14 @@ class _View:
         self.quiet = quiet
         self.total_steps = 0
         self.reason = ""
+        self.reason = ""
 
     def show(self, update: Update, bar: Shown) -> None:
+        stalled = update.state.state == "running" and update.state.reason.startswith(STALLED)
+        reason = update.state.reason if stalled else ""
+        if reason != self.reason and not self.quiet and not self.app.json:
+            narrate(f"  {reason or 'it goes on'}")
+        self.reason = reason
         if update.state.reason != self.reason:
             self.reason = update.state.reason
             if update.state.state in ("queued", "starting") and self.reason:

@@ -8,8 +8,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import UsageError, closest
-from .options import describe, option, parse
+from .options import describe, flattened, option, parse, part
 from .paths import config_file
+
+
+@dataclass(frozen=True)
+class NotifySettings:
+    """Who is told that a run has ended (the table ``[notify]``)."""
+
+    bell: bool = option(True, "Ring the terminal's bell and set its title, where a run is followed and on the screen.")
+    desktop: bool = option(True, "Ask that terminal for a desktop notification (OSC 9).")
+    on: Literal["end", "failure"] = option("end", "When command and webhook are used: at every end, or when a run failed or was lost.")
+    command: list[str] = option([], "Program and arguments to start; it gets the run's facts as FINETUI_… variables and JSON.")
+    webhook: str = option("", "Address (http or https) that the run's facts are posted to as JSON.")
+    timeout: float = option(20.0, "Time that command and webhook are given.", minimum=1.0, unit="seconds")
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,7 @@ class Settings:
     default_hub: str = option("huggingface", "Where push and pull go unless --hub says otherwise.", group="Hub")
     gpus: str = option("auto", "GPUs to use unless --gpus says otherwise: auto, none, or indices.", group="Devices")
     share_gpu: bool = option(False, "Use GPUs beside others that share them, unless --no-share-gpu says otherwise.", group="Devices")
+    notify: NotifySettings = part(NotifySettings())
     log_level: Literal["debug", "info", "warning"] = option("info", "How much the app writes to its log.", group="Files")
 
 
@@ -58,8 +71,8 @@ def load_settings(path: Path | None = None) -> Settings:
     path = path or config_file()
     if not path.exists():
         return Settings()
-    values = read_toml(path)
     known = [row.name for row in describe(Settings)]
+    values = flattened(read_toml(path), known)
     for name in values:
         if name not in known:
             raise UsageError(f"{path}: unknown setting '{name}'", closest(name, known, "setting"))

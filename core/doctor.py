@@ -17,8 +17,11 @@ from typing import Literal
 import msgspec
 
 from . import registry
+from .config import load_settings
 from .devices import Device, DeviceProcess, driver_version, list_devices, rocm_version
-from .paths import Home
+from .errors import UsageError
+from .paths import Home, config_file
+from .runs import notify
 
 State = Literal["ok", "warn", "fail"]
 
@@ -57,7 +60,19 @@ def checks(home: Home, *, probe: bool = False) -> list[Check]:
         probe: also start a process that imports torch and asks it for CUDA and bfloat16 (seconds).
     """
     found = list_devices()
-    rows = [_python(), _platform(), *_devices(found), *_packages(), _home(home), _disk(home), *_hub(), *_plugins(), _terminal(), _logind()]
+    rows = [
+        _python(),
+        _platform(),
+        *_devices(found),
+        *_packages(),
+        _home(home),
+        _disk(home),
+        *_hub(),
+        *_plugins(),
+        _terminal(),
+        _notify(),
+        _logind(),
+    ]
     return [*rows, probe_torch(found)] if probe else rows
 
 
@@ -193,6 +208,24 @@ def _terminal() -> Check:
         return Check("terminal", "ok", f"TERM={name}, 16 million colours")
     count = "256" if "256" in name else "16"
     return Check("terminal", "ok", f"TERM={name}, {count} colours", "export COLORTERM=truecolor if the terminal has them (ssh drops it)")
+
+
+def _notify() -> Check:
+    """Whether somebody is told when a run ends with everything closed."""
+    try:
+        settings = load_settings().notify
+    except UsageError as malformed:
+        return Check("notify", "fail", malformed.message, malformed.hint)
+    hint = f"the table [notify] of {config_file()}: command or webhook"
+    wrong = notify.problem(settings)
+    if wrong:
+        return Check("notify", "warn", wrong, hint)
+    told = [f"the command {Path(settings.command[0]).name}"] if settings.command else []
+    told += [f"the webhook at {notify.host(settings.webhook)}"] if settings.webhook else []
+    when = "at every end of a run" if settings.on == "end" else "when a run fails"
+    return (
+        Check("notify", "ok", f"{when}: {' and '.join(told)}") if told else Check("notify", "ok", "only terminals that follow a run", hint)
+    )
 
 
 def _logind(roots: tuple[Path, ...] = (Path("/etc/systemd"), Path("/run/systemd"), Path("/usr/lib/systemd"))) -> Check:

@@ -147,8 +147,19 @@ class FineTuiApp(Acting, App[int]):
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         """New facts about runs, for whichever screens show them."""
+        if self.runs_known:
+            self._tell_ends(self.rows, message.rows)
         self.rows, self.runs_known = message.rows, True
         self._tell_screen("runs_changed")
+
+    def _tell_ends(self, before: tuple[RunRow, ...], after: tuple[RunRow, ...]) -> None:
+        """Draw attention to runs that have ended; not to those that another run started, which tells it itself."""
+        from ..core.terminal import attention
+
+        active = {row.id for row in before if row.active}
+        for row in after:
+            if row.id in active and not row.active and not row.parent and self._driver is not None and not self.is_headless:
+                self._driver.write(attention(f"FineTUI: {row.name} {row.state}", self.settings.notify))
 
     def on_devices_changed(self, message: DevicesChanged) -> None:
         """A new reading of the devices."""

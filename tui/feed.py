@@ -61,7 +61,7 @@ class RunFeed:
 
         try:
             run = RunStore(self.home).get(self.run_id)
-            follower = Follower(run, log_tail=LOG_TAIL_BYTES)
+            follower = Follower(run, log_tail=LOG_TAIL_BYTES, meters=True)
             rounds = 0
             while not self._ended:
                 if rounds % REFRESH_EVERY == 1:
@@ -91,6 +91,8 @@ class RunFacts:
         last: the last line of training metrics.
         recent: figures of the last steps by name, for the small graphs.
         evaluations: (step, loss) of each evaluation.
+        trouble: ``stalled``, ``diverging`` or nothing, and what there is to say of it.
+        meters: readings of each device by UUID, the last ones.
         rightness: (accuracy, macro-F1) of a classifier's last evaluation.
         new_points, new_evaluations: since `taken` was called, for the curve.
     """
@@ -104,6 +106,9 @@ class RunFacts:
         self.devices: list[str] = []
         self.error: dict[str, str] = {}
         self.reason = ""
+        self.trouble = ("", "")
+        self._diverging = False
+        self.meters: dict[str, deque[dict[str, Any]]] = {}
         self.total_steps: int | None = None
         self.prepared: dict[str, Any] = {}
         self.progress: dict[str, Any] = {}
@@ -119,6 +124,8 @@ class RunFacts:
 
     def take(self, update: Update) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
         """Fold an update in; returns the new points (step, loss) of training and of evaluation."""
+        from ..core.runs.summary import diverges, trouble
+
         state = update.state
         self.state, self.started, self.finished, self.devices = state.state, state.started, state.finished, state.devices
         self.reason = state.reason
@@ -126,6 +133,13 @@ class RunFacts:
         self.log.extend(plain(line) for line in update.log_lines)
         for event in update.events:
             self._event(event)
+        self._diverging = diverges(update.events, self._diverging)
+        word = trouble(state, self._diverging)
+        exploded = next((message for _, kind, message in reversed(self.events) if kind == "diverging"), "")
+        self.trouble = (word, state.reason if word == "stalled" else exploded if word else "")
+        for line in update.meters:
+            for device in line["devices"]:
+                self.meters.setdefault(device["uuid"], deque(maxlen=64)).append(device)
         points: list[tuple[float, float]] = []
         evaluations: list[tuple[float, float]] = []
         for line in update.metrics:

@@ -66,16 +66,20 @@ def bar(share: float, width: int, glyphs: Glyphs = UNICODE) -> str:
     return glyphs.full * filled + glyphs.empty * (width - filled)
 
 
-def spark(values: Sequence[float], width: int, glyphs: Glyphs = UNICODE) -> str:
-    """The last ``width`` values as a line of block heights, scaled to their own range."""
+def spark(values: Sequence[float], width: int, glyphs: Glyphs = UNICODE, *, full: float | None = None) -> str:
+    """The last ``width`` values as a line of block heights.
+
+    Args:
+        full: what the highest block stands for, over 0; none: the values' own range.
+    """
     shown = [value for value in values[-width:] if value == value]
     if not shown:
         return ""
-    low, high = min(shown), max(shown)
+    low, high = (0.0, full) if full else (min(shown), max(shown))
     top = len(glyphs.levels) - 1
     if high <= low:
         return glyphs.levels[top // 2] * len(shown)
-    return "".join(glyphs.levels[round((value - low) / (high - low) * top)] for value in shown)
+    return "".join(glyphs.levels[round(min(1.0, (value - low) / (high - low)) * top)] for value in shown)
 
 
 def shorten(text: str, width: int, glyphs: Glyphs = UNICODE) -> str:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any
 
 from textual.content import Content
 
 from .feed import RunFacts
 from .format import NOTHING, duration, figure, human_bytes, human_count, percent, scientific
-from .glyphs import Glyphs, bar, spark
-
-if TYPE_CHECKING:
-    from ..core.devices import Device
+from .glyphs import Glyphs, bar, shorten, spark
 
 
-def wide_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[Device], glyphs: Glyphs, width: int) -> Content:
+def wide_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs, width: int) -> Content:
     """A column of names, right-aligned values and small graphs."""
     last, graph = facts.last, max(4, width - 28)
 
@@ -40,12 +37,12 @@ def wide_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[Dev
         row("trains", human_count(facts.prepared.get("trainable_parameters")), f"of {human_count(facts.prepared.get('total_parameters'))}"),
         Content(""),
         *_memory(facts, request, glyphs, row, graph),
-        *_device(facts, devices, glyphs, row, graph),
+        *_device(facts, glyphs, row, graph),
     ]
     return Content("\n").join(lines)
 
 
-def narrow_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[Device], glyphs: Glyphs) -> Content:
+def narrow_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs) -> Content:
     """The same in four lines of up to 78 columns, the most wanted first."""
     last = facts.last
     evaluation = facts.evaluations[-1][1] if facts.evaluations else None
@@ -62,7 +59,7 @@ def narrow_figures(facts: RunFacts, request: dict[str, Any], devices: Sequence[D
             ("planned", human_bytes(request.get("planned_memory_bytes") or None)), ("tokens", human_count(last.get("tokens"))),
         ],
         [
-            *((device.id, _busy(device)) for device in _leased(facts, devices)[:2]),
+            *((_name(readings[-1]), _busy(readings[-1])) for readings in list(facts.meters.values())[:2]),
             ("speed", spark(list(facts.recent["tokens_per_second"]), 20, glyphs)),
         ],
     ]  # fmt: skip
@@ -126,21 +123,30 @@ def _over(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs) -> str:
     return f"{glyphs.warning} over" if peak and planned and peak > planned else ""
 
 
-def _leased(facts: RunFacts, devices: Sequence[Device]) -> list[Device]:
-    """The devices that the run computes on."""
-    return [device for device in devices if device.uuid in facts.devices]
-
-
-def _device(facts: RunFacts, devices: Sequence[Device], glyphs: Glyphs, row: Any, graph: int) -> list[Content]:
+def _device(facts: RunFacts, glyphs: Glyphs, row: Any, graph: int) -> list[Content]:
+    """How busy each device was lately; of GPUs also memory, temperature and power."""
     lines = []
-    for device in _leased(facts, devices)[:4]:
-        name = "CPU" if device.kind == "cpu" else f"GPU {device.id}"
-        busy = device.utilisation
-        lines.append(row(name, f"{busy:.0f} % busy" if busy is not None else "", bar((busy or 0) / 100, graph, glyphs), "$accent"))
-        if device.temperature is not None:
-            lines.append(row("", f"{device.temperature:.0f} °C", f"{device.power:.0f} W" if device.power else ""))
+    for readings in list(facts.meters.values())[:4]:
+        last = readings[-1]
+        if "problem" in last:
+            lines += [row(_name(last), "lost"), Content.styled("  " + shorten(last["problem"], graph + 26, glyphs), "$error")]
+            continue
+        shares = [reading.get("utilisation", math.nan) for reading in readings]
+        lines.append(row(_name(last), _busy(last), spark(shares, graph, glyphs, full=100.0), "$accent"))
+        if "temperature" in last:
+            used = [reading.get("memory_bytes", math.nan) for reading in readings]
+            lines.append(
+                row("  memory", human_bytes(last.get("memory_bytes")), spark(used, graph, glyphs, full=last["memory_total"]), "$accent")
+            )
+            lines.append(row("", f"{last['temperature']:.0f} °C", f"{last['power']:.0f} W" if last.get("power") else ""))
     return lines
 
 
-def _busy(device: Device) -> str:
-    return f"{device.utilisation:.0f} % busy" if device.utilisation is not None else NOTHING
+def _name(reading: dict[str, Any]) -> str:
+    return reading["id"].upper() if reading["uuid"] in ("cpu", "mps") else f"GPU {reading['id']}"
+
+
+def _busy(reading: dict[str, Any]) -> str:
+    if "problem" in reading:
+        return "lost"
+    return f"{reading['utilisation']:.0f} % busy" if "utilisation" in reading else NOTHING

@@ -11,19 +11,21 @@ from .glyphs import STATE_STYLES, Glyphs, bar, padded, shorten
 from .watching import RunRow
 
 
-def state_text(state: str, glyphs: Glyphs) -> Content:
-    """Glyph and word of a state, in its colour."""
+def state_text(state: str, glyphs: Glyphs, trouble: str = "") -> Content:
+    """Glyph and word of a state, in its colour; what is wrong takes the place of ``running``."""
+    if trouble:
+        return Content.styled(f"{glyphs.warning} {trouble}", "$warning")
     return Content.styled(f"{glyphs.states.get(state, '?')} {state}", STATE_STYLES.get(state, "$muted"))
 
 
 def run_line(row: RunRow, glyphs: Glyphs, width: int, *, marked: bool = False) -> Content:
     """A run in a list: two lines while it is active, one when it has ended."""
     name = max(12, min(28, width - 44))
-    style = STATE_STYLES.get(row.state, "$muted")
+    style = "$warning" if row.trouble else STATE_STYLES.get(row.state, "$muted")
     head: list[Any] = [
-        (glyphs.states.get(row.state, "?"), style), (glyphs.marked if marked else " ", "bold $accent"),
+        (glyphs.warning if row.trouble else glyphs.states.get(row.state, "?"), style), (glyphs.marked if marked else " ", "bold $accent"),
         (padded(shorten(row.name, name, glyphs), name), "$foreground"),
-        (f" {row.state:<9} ", style), (f"{shorten(row.method or row.kind, 9, glyphs):<9} ", "$muted"),
+        (f" {row.trouble or row.state:<9} ", style), (f"{shorten(row.method or row.kind, 9, glyphs):<9} ", "$muted"),
     ]  # fmt: skip
     room = width - name - 23
     if not row.active:
@@ -42,6 +44,8 @@ def _progress(row: RunRow, glyphs: Glyphs, room: int) -> Content:
         return Content.styled(shorten(place + (row.reason or "not launched yet"), room, glyphs), "$muted")
     if row.loss is None:
         return Content.styled(shorten(row.note or row.reason or "getting ready", room, glyphs), "$muted")
+    if row.trouble == "stalled":
+        return Content.styled(shorten(row.reason, room, glyphs), "$warning")
     parts: list[Any] = [("loss ", "$muted"), (figure(row.loss), "$foreground")]
     if row.fallen:
         parts.append((f" {glyphs.down if row.fallen > 0 else glyphs.up} {abs(row.fallen):.3f}", "$muted"))
@@ -83,7 +87,7 @@ def selected_run(row: RunRow, glyphs: Glyphs) -> Content:
     ]  # fmt: skip
     if row.position:
         facts.insert(1, ("place", f"{row.position} in the queue"))
-    lines = [state_text(row.state, glyphs)]
+    lines = [state_text(row.state, glyphs, row.trouble)]
     lines += [pair(name, value) for name, value in facts if value != NOTHING]
     if row.state == "queued" and row.reason:
         lines += [Content(""), Content.styled(row.reason, "$foreground")]

@@ -65,6 +65,8 @@ class RunRow:
     """In the queue, from 1; 0: it does not stand there."""
     paused: bool = False
     """Of a queued run: the queue is paused."""
+    trouble: str = ""
+    """Of a run that goes on: ``stalled`` or ``diverging``."""
 
     @property
     def active(self) -> bool:
@@ -103,13 +105,17 @@ class Tracker:
         self.row = row
         self._recent: deque[tuple[float, int, float]] = deque(maxlen=20)
         self._attempt = 1
+        self._diverging = False
 
     def take(self, update: Update) -> RunRow:
         """The row after an update."""
+        from ..core.runs.summary import diverges, trouble
+
         state = update.state
+        self._diverging = diverges(update.events, self._diverging)
         changes: dict[str, Any] = {
             "state": state.state, "started": state.started, "finished": state.finished, "devices": ", ".join(state.devices),
-            "reason": state.reason,
+            "reason": state.reason, "trouble": trouble(state, self._diverging),
             "error": (state.error or {}).get("message", "") or (state.reason if state.state in ("lost", "failed") else ""),
         }  # fmt: skip
         for event in update.events:

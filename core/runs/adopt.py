@@ -10,7 +10,7 @@ import contextlib
 import signal
 
 from .. import errors, fsio
-from . import identity, records, verdict
+from . import identity, notify, records, verdict
 from .launch import start_supervisor
 from .queue import serve
 from .spec import ACTIVE, RunState, host_name
@@ -60,6 +60,7 @@ def _mark_dead(run: Run) -> RunState:
         end = verdict.from_result(result) if result is not None else verdict.Verdict("lost", _why_lost(state))
         with contextlib.suppress(errors.DiskError):
             records.change_state(run.dir, state, end.state, end.reason, exit_code=end.exit_code, error=end.error)
+            notify.start(run.dir)
         return state
     finally:
         lock.release()

@@ -10,6 +10,7 @@ from typing import Any
 from ..fsio import JsonlReader
 from .adopt import refresh
 from .console import LogReader
+from .meters import FILE as METERS
 from .spec import ACTIVE, Event, RunState
 from .store import Run
 
@@ -26,6 +27,7 @@ class Update:
         metrics: new lines of ``metrics.jsonl``.
         events: new events.
         log_lines: new whole lines of ``console.log``.
+        meters: new readings of the run's devices.
         changed: whether anything is new, the state included.
     """
 
@@ -33,6 +35,7 @@ class Update:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     log_lines: list[str] = field(default_factory=list)
+    meters: list[dict[str, Any]] = field(default_factory=list)
     changed: bool = True
 
 
@@ -41,23 +44,26 @@ class Follower:
 
     Args:
         log_tail: of the log that is there already, give only the last so many bytes; ``None``: all of it.
+        meters: read those of the devices, too.
     """
 
-    def __init__(self, run: Run, *, log_tail: int | None = None) -> None:
+    def __init__(self, run: Run, *, log_tail: int | None = None, meters: bool = False) -> None:
         self.run = run
         self._metrics = JsonlReader(run.dir / "metrics.jsonl")
         self._events = JsonlReader(run.dir / "events.jsonl", Event)
         self._log = LogReader(run.dir, log_tail)
+        self._meters = JsonlReader(run.dir / METERS) if meters else None
         self._known: tuple[str, int, int] | None = None
 
     def poll(self) -> Update:
         """Read what is new. The state is read first: after an ended state everything the job wrote is in this update."""
         state = self.run.state()
         metrics, events, lines = self._metrics.read(), self._events.read(), self._log.read()
+        meters = self._meters.read() if self._meters else []
         known = (state.state, state.attempt, len(state.history))
-        changed = bool(metrics or events or lines) or known != self._known
+        changed = bool(metrics or events or lines or meters) or known != self._known
         self._known = known
-        return Update(state, metrics, events, lines, changed)
+        return Update(state, metrics, events, lines, meters, changed)
 
 
 def follow(run: Run, *, interval: float = 0.25, log_tail: int | None = None) -> Iterator[Update]:

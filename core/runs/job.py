@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import sys
 import time
@@ -46,6 +47,9 @@ SYNC_SECONDS = 1.0
 PROGRESS_SECONDS = 0.5
 PROGRESS_SHARE = 0.005
 """Progress events are at least this many seconds and this share of the time so far apart: an hour makes a thousand, not 7200."""
+
+ALIVE_SECONDS = 5.0
+"""Between two signs of life of a job that writes nothing else."""
 
 
 class Stopped(Exception):
@@ -80,7 +84,7 @@ class Job:
         self.reports = not self.rank
         self._request = effective_request(self.spec, state)
         self._signals = 0
-        self._began = time.monotonic()
+        self._began = self._alive = time.monotonic()
         self._progress_time = 0.0
         self._synced = -math.inf
         if self.reports:
@@ -134,7 +138,16 @@ class Job:
             self._synced = now
 
     def stop_requested(self) -> bool:
-        """Whether the job should save what it has and raise `Stopped`; cheap enough to ask at every step."""
+        """Whether the job should save what it has and raise `Stopped`; cheap enough to ask at every step.
+
+        Whoever asks is alive: the time of ``metrics.jsonl`` is renewed now and then, so that an evaluation does not look like a
+        run that stands still.
+        """
+        now = time.monotonic()
+        if now - self._alive >= ALIVE_SECONDS:
+            self._alive = now
+            with contextlib.suppress(OSError):
+                os.utime(self.dir / "metrics.jsonl")
         return self._signals > 0 or records.is_requested(self.dir, records.STOP)
 
     def checkpoint_requested(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from .. import errors, fsio
-from . import console, records
+from . import console, notify, records
 from .failure import describe_error
 from .identity import TAG
 from .spec import host_name
@@ -94,6 +94,7 @@ def fail_unstarted(run: Run, problem: BaseException) -> None:
     with contextlib.suppress(errors.DiskError), records.unsupervised(run.dir, "queued") as state:
         if state is not None:
             records.change_state(run.dir, state, "failed", error.message.splitlines()[0], error=error.to_dict())
+            notify.start(run.dir)
 
 
 def start_supervisor(run: Run, mode: Mode, lease: Lease | None = None) -> None:

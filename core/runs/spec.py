@@ -6,6 +6,7 @@ runs/<ulid>/
   lock            flock held by the supervisor while it lives
   events.jsonl    Event lines, appended by the job process
   metrics.jsonl   plain dicts, appended by the job process
+  devices.jsonl   readings of the leased devices' meters, appended by the supervisor
   result.json     Result, written by the job process as its last act
   result.N.json   Result of the earlier attempt N
   console.log     stdout and stderr of supervisor and job; console.1.log: what was in it before it grew too long
@@ -275,8 +276,8 @@ class Event(msgspec.Struct, kw_only=True, omit_defaults=True):
     Kinds used: ``dry_run`` (as `core.worker.dryrun.DryRun`, free_bytes), ``prepared`` (trainable_parameters, total_parameters,
     total_steps, train_examples, eval_examples, device, precision), ``resumed`` (step), ``checkpoint`` (step, path, best),
     ``evaluation`` (step, loss), ``sample`` (step, prompt, text), ``early_stop``, ``overfitting`` (step, since, eval_loss,
-    eval_loss_before, loss, loss_before), ``warning``, ``data`` (rows, tokens, reused), ``progress`` (done, total, unit),
-    ``saved`` (path), ``child`` (run, name, state).
+    eval_loss_before, loss, loss_before), ``diverging`` (step, what, value, usual), ``recovered`` (step), ``warning``, ``data`` (rows,
+    tokens, reused), ``progress`` (done, total, unit), ``saved`` (path), ``child`` (run, name, state).
     """
 
     seq: int

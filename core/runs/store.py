@@ -13,7 +13,7 @@ import msgspec
 from ... import __version__
 from .. import errors, fsio
 from ..paths import Home
-from . import records
+from . import meters, records
 from .spec import ACTIVE, Event, Result, RunKind, RunSpec, RunState, host_name, new_ulid
 from .summary import summarise
 
@@ -51,6 +51,10 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """All metric lines, oldest first, without those that a later attempt trained again."""
         return records.drop_superseded(fsio.JsonlReader(self.dir / "metrics.jsonl").read())
+
+    def meters(self) -> list[dict[str, Any]]:
+        """All readings of its devices, oldest first (see `meters.read`; `meters.summarise` makes figures of them)."""
+        return fsio.JsonlReader(self.dir / meters.FILE).read()
 
     def last_metrics(self) -> dict[str, Any]:
         """The last line of training metrics; empty before the first. Reads the file's tail only."""

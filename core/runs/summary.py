@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from .pulse import STALLED
 from .spec import ACTIVE, Event, ProcessIdentity, Result, RunSpec, RunState, effective_request
 
 
@@ -25,6 +26,7 @@ def summarise(spec: RunSpec, state: RunState, events: Sequence[Event], last: Map
         "parent": spec.parent or None,
         "state": state.state,
         "reason": state.reason,
+        "trouble": trouble(state, diverges(events)) or None,
         **_asked(effective_request(spec, state)),
         **_figures(events, last, ended),
         "adapter": ended.get("adapter") if state.state == "succeeded" else None,
@@ -39,6 +41,21 @@ def summarise(spec: RunSpec, state: RunState, events: Sequence[Event], last: Map
         "error": state.error,
         "result": ended,
     }
+
+
+def diverges(events: Sequence[Event], before: bool = False) -> bool:
+    """Whether the loss or the gradients have exploded and not come back, after these events."""
+    for event in events:
+        if event.kind in ("diverging", "recovered", "resumed"):
+            before = event.kind == "diverging"
+    return before
+
+
+def trouble(state: RunState, diverging: bool) -> str:
+    """What is wrong with a run that goes on, in a word: ``stalled``, ``diverging``, or nothing."""
+    if state.state != "running":
+        return ""
+    return "stalled" if state.reason.startswith(STALLED) else "diverging" if diverging else ""
 
 
 def _asked(request: Mapping[str, Any]) -> dict[str, Any]:

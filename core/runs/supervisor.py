@@ -20,10 +20,11 @@ import msgspec
 
 from .. import errors, fsio
 from ..environment import COMPUTE_ENVIRONMENT
-from . import console, identity, records, reserve, retry, verdict
+from . import console, identity, meters, records, reserve, retry, verdict
 from .failure import describe_error
 from .ladder import Ladder
 from .leases import Lease
+from .pulse import Pulse
 from .ranks import job_arguments
 from .spec import ACTIVE, LEADERS, RunSpec, RunState, State, host_name
 
@@ -96,6 +97,9 @@ class Supervisor:
         self.lease.release()
         records.change_state(self.folder, self.state, end.state, end.reason, exit_code=end.exit_code, error=end.error)
         reserve.release(self.folder, whole=True)
+        from . import notify
+
+        notify.start(self.folder)
 
     def one_attempt(self) -> verdict.Verdict:
         """Start the job, unless it is an adopted one, and see it to its end."""
@@ -155,14 +159,17 @@ class Supervisor:
 
     def watch(self) -> None:
         """Wait for the job's end, which may not be our child; note its first sign of life and pass requests on."""
-        job = self.state.job
-        while job is not None and not identity.wait_for_end(job, POLL_SECONDS):
-            if self.ladder.advance():
-                self.note("stopping", "asked to stop")
-            elif self.state.state == "starting" and self.job_has_spoken():
-                self.note("running")
-            self.reap()
-            console.rotate(self.folder)
+        job, pulse = self.state.job, Pulse(self.folder)
+        with meters.recording(self.folder, () if self.spec.kind in LEADERS else self.state.devices):
+            while job is not None and not identity.wait_for_end(job, POLL_SECONDS):
+                if self.ladder.advance():
+                    self.note("stopping", "asked to stop")
+                elif self.state.state == "starting" and self.job_has_spoken():
+                    self.note("running")
+                elif self.state.state == "running" and (reason := pulse.look()) is not None:
+                    self.note("running", reason)
+                self.reap()
+                console.rotate(self.folder)
 
     def job_has_spoken(self) -> bool:
         """Whether this attempt's job has written an event; its dry run belongs to the start."""

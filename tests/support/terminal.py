@@ -26,6 +26,7 @@ class Terminal:
 
     Attributes:
         received: how many bytes the program has written.
+        raw: all of them, as text.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Terminal:
     ) -> None:
         self.columns, self.rows = columns, rows
         self.received = 0
+        self.raw = ""
         self._cells = [[" "] * columns for _ in range(rows)]
         self._x = self._y = 0
         self._rest = ""
@@ -66,6 +68,7 @@ class Terminal:
             if not block:
                 break
             self.received += len(block)
+            self.raw += block.decode(errors="replace")
             self._feed(block.decode(errors="replace"))
         return self.received - before
 

@@ -1,11 +1,12 @@
 """A job module for tests of supervision: light, and it does what its request says.
 
 ``{"delay", "steps", "pause", "filler", "prints"}``: so many seconds before the first event, so many metric lines, so far apart, so
-many bytes longer, so many printed lines with each. ``"do"`` adds a behaviour: ``hang`` (ignores every request), ``sleep``, ``raise``,
-``bug``, ``memory``, ``eat`` (more memory than the control group ``"group"`` has), ``unwritable`` (its result cannot be written),
-``greedy`` (out of memory with more than ``"most"`` examples at a time), ``busy`` (the GPU is, in the first attempt), ``exit``,
-``signal`` (kills itself by ``"number"``), ``children`` (starts a process that outlives it), ``stubborn`` (starts a process, in a
-session of its own and with a child in another, that ignore every request to end).
+many bytes longer, so many printed lines with each. ``"stall": [step, seconds, alive]``: it stands still at that step; with
+``alive`` it asks meanwhile whether it is to stop, and gives a sign of life every so many seconds. ``"do"`` adds a behaviour:
+``hang`` (ignores every request), ``sleep``, ``raise``, ``bug``, ``memory``, ``eat`` (more memory than the control group ``"group"``
+has), ``unwritable`` (its result cannot be written), ``greedy`` (out of memory with more than ``"most"`` examples at a time),
+``busy`` (the GPU is, in the first attempt), ``exit``, ``signal`` (kills itself by ``"number"``), ``children`` (starts a process that
+outlives it), ``stubborn`` (starts a process, in a session of its own and with a child in another, that ignore every request to end).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from finetui.core import fsio
 from finetui.core.errors import DataError
+from finetui.core.runs import job as frame
 from finetui.core.runs.job import Job, Stopped, run_job
 
 STUBBORN = """
@@ -49,6 +51,8 @@ def main(job: Job) -> dict[str, Any]:
         job.metric({"step": step, "loss": 1.0 / step, "tokens": step * 10, "filler": "x" * int(request.get("filler", 0))})
         for number in range(int(request.get("prints", 0))):
             print(f"step {step:05d} line {number:05d} {'.' * 80}", flush=True)
+        if job.spec.request.get("stall", [0])[0] == step:
+            _stand_still(job, *job.spec.request["stall"][1:])
         if job.stop_requested() or job.checkpoint_requested():
             fsio.write_json(checkpoint, {"step": step})
             job.event("checkpoint", f"step {step}", step=step, path=str(checkpoint))
@@ -58,6 +62,15 @@ def main(job: Job) -> dict[str, Any]:
     if request.get("do") == "unwritable":
         return {"steps": object()}
     return {"steps": total, "loss": 1.0 / total, "adapter": request.get("output"), "pid": os.getpid()}
+
+
+def _stand_still(job: Job, seconds: float, alive: float) -> None:
+    frame.ALIVE_SECONDS = alive
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.05)
+        if alive:
+            job.stop_requested()
 
 
 def _behave(job: Job, request: dict[str, Any]) -> None:

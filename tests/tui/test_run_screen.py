@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from finetui.core import fsio
+from finetui.core.runs import records
+from finetui.core.runs.spec import Event
 from finetui.tui.feed import RunFacts, plain
 from finetui.tui.screens.run import RunScreen
 from finetui.tui.widgets.plot import LossPlot
@@ -165,3 +167,49 @@ async def test_an_ended_run_shows_no_present_and_more_than_planned_is_marked(tmp
             await pilot.press("enter")
             text = await until_painted(pilot, "950 MB", "! over", "900 MB")
             assert "ETA" not in text and "600 MB" not in text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_run_that_stands_still_or_explodes_says_so_in_words(tmp_path: Path, size: tuple[int, int]) -> None:
+    run = make_run(tmp_path / "home", "sick", "running", steps=10, total=500)
+    record = run.state()
+    record.reason = "no step for 5 min (usually 2 s)"
+    fsio.write_json(run.dir / "state.json", record)
+    lock = fsio.FileLock(run.dir / "lock")
+    assert lock.acquire()
+    async with opened(tmp_path / "home", size) as pilot:
+        await until_painted(pilot, "sick", "stalled", "no step for 5 min (usually 2 s)")
+        await pilot.press("enter")
+        await until_painted(pilot, "! stalled", "! no step for 5 min (usually 2 s)")
+        record.reason = ""
+        records.change_state(run.dir, record, "running")
+        with fsio.JsonlWriter(run.dir / "events.jsonl") as events:
+            events.append(Event(seq=99, time=1.7e9, kind="diverging", message="the loss is 9.1, it was usually 1.7"))
+        await until_painted(pilot, "! diverging", "! the loss is 9.1, it was usually 1.7")
+        await pilot.press("escape")
+        await until_painted(pilot, "! sick", "diverging")
+        with fsio.JsonlWriter(run.dir / "events.jsonl") as events:
+            events.append(Event(seq=100, time=1.7e9, kind="recovered", message="the loss is as usual again"))
+        await until_painted(pilot, "▶", "running")
+    lock.release()
+
+
+async def test_meters_of_the_devices_are_shown_as_history(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "home", "metered", "running", steps=10, total=500)
+    lock = fsio.FileLock(run.dir / "lock")
+    assert lock.acquire()
+    with fsio.JsonlWriter(run.dir / "devices.jsonl") as file:
+        for number in range(5):
+            gpu = {"id": "3", "uuid": "GPU-3", "utilisation": number * 25.0, "memory_bytes": 40 * 10**9, "memory_total": 80 * 10**9}
+            file.append({"time": 1.7e9 + number, "devices": [{**gpu, "temperature": 61.0, "power": 312.0}]})
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "metered")
+        await pilot.press("enter")
+        text = await until_painted(pilot, "GPU 3", "100 % busy", "40.0 GB", "61 °C", "312 W")
+        assert "▁▃▅▆█" in text and "▅▅▅▅▅" in text
+        with fsio.JsonlWriter(run.dir / "devices.jsonl") as file:
+            file.append({"time": 1.7e9, "devices": [{"id": "3", "uuid": "GPU-3", "problem": "the GPU has fallen off the bus"}]})
+        await until_painted(pilot, "GPU 3", "the GPU has fallen")
+        await pilot.resize_terminal(80, 24)
+        await until_painted(pilot, "GPU 3 lost")
+    lock.release()

@@ -116,11 +116,6 @@ class RunScreen(ArtifactActions, View):
         if self.request and self.facts.ended:
             self._show_figures()
 
-    def devices_changed(self) -> None:
-        """The meters."""
-        if self.request:
-            self._show_figures()
-
     def on_resize(self) -> None:
         """The figures have two forms, and the log is wrapped to its width."""
         self.call_after_refresh(self._show_figures)
@@ -140,17 +135,19 @@ class RunScreen(ArtifactActions, View):
         if self.kind != "train":
             text = self._plain_figures(width)
         elif self.has_class("-wide"):
-            text = wide_figures(self.facts, self.request, self.app.devices, self.app.glyphs, width)
+            text = wide_figures(self.facts, self.request, self.app.glyphs, width)
         else:
-            text = narrow_figures(self.facts, self.request, self.app.devices, self.app.glyphs)
+            text = narrow_figures(self.facts, self.request, self.app.glyphs)
         if not text.is_same(self._figures):
             static.update(text, layout=text.plain.count("\n") != self._figures.plain.count("\n"))
             self._figures = text
         trouble, outcome = self.query_one("#trouble", Static), self._outcome()
         trouble.set_class(not self.facts.error and not outcome, "hidden")
         if not self.facts.error:
-            said = shorten(f"{self.app.glyphs.states.get(self.facts.state, '')} {outcome}", max(20, self.size.width - 2), self.app.glyphs)
-            trouble.update(Content.styled(f" {said}", STATE_STYLES.get(self.facts.state, "$muted")))
+            wrong = self.facts.trouble[0]
+            glyph = self.app.glyphs.warning if wrong else self.app.glyphs.states.get(self.facts.state, "")
+            said = shorten(f"{glyph} {outcome}", max(20, self.size.width - 2), self.app.glyphs)
+            trouble.update(Content.styled(f" {said}", "$warning" if wrong else STATE_STYLES.get(self.facts.state, "$muted")))
         else:
             message, hint = self.facts.error.get("message", ""), self.facts.error.get("hint", "")
             trouble.update(
@@ -158,9 +155,11 @@ class RunScreen(ArtifactActions, View):
             )
 
     def _outcome(self) -> str:
-        """What a run waits for; what can be done with one that has ended well or was stopped."""
+        """What a run waits for or suffers from; what can be done with one that has ended well or was stopped."""
         if self.facts.state in ("queued", "starting"):
             return self.facts.reason
+        if self.facts.trouble[0]:
+            return self.facts.trouble[1]
         if self.facts.state == "stopped":
             return "stopped: R resumes it"
         result = self._row().result
@@ -185,7 +184,12 @@ class RunScreen(ArtifactActions, View):
         if facts.devices:
             names = ", ".join(facts.devices)
             where = f" on {names}" if len(names) < 20 else f" on {len(facts.devices)} devices"
-        parts: list[Any] = [(self.name_of_run, "bold $foreground"), f" {glyphs.dot} ", state_text(facts.state, glyphs), (where, "$muted")]
+        parts: list[Any] = [
+            (self.name_of_run, "bold $foreground"),
+            f" {glyphs.dot} ",
+            state_text(facts.state, glyphs, facts.trouble[0]),
+            (where, "$muted"),
+        ]
         if facts.total_steps:
             parts.append((f" {glyphs.dot} {facts.step:,} / {facts.total_steps:,}", "$foreground"))
         if facts.seconds_left is not None:
