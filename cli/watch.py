@@ -16,7 +16,7 @@ from ..core.runs import control
 from ..core.runs.follow import Update, follow
 from ..core.runs.pulse import STALLED
 from ..core.runs.requests import start
-from ..core.runs.spec import RunKind
+from ..core.runs.spec import RunKind, RunState
 from ..core.runs.store import Run
 from ..core.terminal import attention
 from .command import App
@@ -94,18 +94,9 @@ class _View:
         self.quiet = quiet
         self.total_steps = 0
         self.reason = ""
-        self.reason = ""
 
     def show(self, update: Update, bar: Shown) -> None:
-        stalled = update.state.state == "running" and update.state.reason.startswith(STALLED)
-        reason = update.state.reason if stalled else ""
-        if reason != self.reason and not self.quiet and not self.app.json:
-            narrate(f"  {reason or 'it goes on'}")
-        self.reason = reason
-        if update.state.reason != self.reason:
-            self.reason = update.state.reason
-            if update.state.state in ("queued", "starting") and self.reason:
-                narrate(f"  {update.state.state}: {self.reason}")
+        self._tell_reason(update.state)
         for event in update.events:
             self.total_steps = event.data.get("total_steps", self.total_steps)
             if event.kind == "progress":
@@ -117,6 +108,19 @@ class _View:
                 write_json(row)
             if "loss" in row:
                 bar.update(row["step"], self.total_steps, f"loss {row['loss']:.3f}  {row.get('tokens_per_second', 0):,.0f} tok/s")
+
+    def _tell_reason(self, state: RunState) -> None:
+        """Why a run waits, or that it stands still and goes on again."""
+        before, self.reason = self.reason, state.reason
+        if state.reason == before:
+            return
+        if state.state in ("queued", "starting") and state.reason:
+            narrate(f"  {state.state}: {state.reason}")
+        elif state.state == "running" and not self.quiet and not self.app.json:
+            if state.reason.startswith(STALLED):
+                narrate(f"  {state.reason}")
+            elif before.startswith(STALLED):
+                narrate("  it goes on")
 
 
 def outcome(app: App, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def load_settings(path: Path | None = None) -> Settings:
     """The settings of ``path`` (default: `paths.config_file`); defaults where the file does not exist.
 
     Raises:
-        UsageError: malformed TOML, an unknown setting (closest names suggested), a wrong type.
+        UsageError: malformed TOML, an unknown setting (closest names suggested), a wrong type, an address that is none.
     """
     path = path or config_file()
     if not path.exists():
@@ -75,5 +76,36 @@ def load_settings(path: Path | None = None) -> Settings:
     values = flattened(read_toml(path), known)
     for name in values:
         if name not in known:
-            raise UsageError(f"{path}: unknown setting '{name}'", closest(name, known, "setting"))
-    return parse(Settings, values, owner=str(path))
+            raise UsageError(f"{_place(path, name)}: unknown setting '{name}'", closest(name, known, "setting"))
+    settings: Settings = parse(Settings, values, owner=str(path))
+    if settings.notify.webhook and not webhook_host(settings.notify.webhook):
+        raise UsageError(
+            f"{_place(path, 'notify.webhook')}: webhook is no http:// or https:// address of a server",
+            "give the whole address, for example https://hooks.example.org/…, without blanks and without user@",
+        )
+    return settings
+
+
+def webhook_host(address: str) -> str:
+    """Host of an address that can be posted to; empty for anything else."""
+    from urllib.parse import urlsplit
+
+    if not address.isprintable() or not address.isascii() or " " in address:
+        return ""
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and parts.port != 0 and parts.username is None
+    except ValueError:
+        return ""
+    return parts.hostname or "" if usable else ""
+
+
+def _place(path: Path, setting: str) -> str:
+    """``path:line`` of a setting such as ``notify.webhook``; the path alone where its line cannot be told."""
+    table, spelt = "", {setting, setting.rpartition(".")[0] or setting}  # its table may be written in one line: notify = { … }
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
+            table = header[1] + "."
+        elif (key := re.match(r"\s*([\w.-]+)\s*=", line)) and table + key[1] in spelt:
+            return f"{path}:{number}"
+    return str(path)

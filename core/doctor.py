@@ -17,11 +17,10 @@ from typing import Literal
 import msgspec
 
 from . import registry
-from .config import load_settings
+from .config import load_settings, webhook_host
 from .devices import Device, DeviceProcess, driver_version, list_devices, rocm_version
 from .errors import UsageError
 from .paths import Home, config_file
-from .runs import notify
 
 State = Literal["ok", "warn", "fail"]
 
@@ -61,18 +60,9 @@ def checks(home: Home, *, probe: bool = False) -> list[Check]:
     """
     found = list_devices()
     rows = [
-        _python(),
-        _platform(),
-        *_devices(found),
-        *_packages(),
-        _home(home),
-        _disk(home),
-        *_hub(),
-        *_plugins(),
-        _terminal(),
-        _notify(),
+        _python(), _platform(), *_devices(found), *_packages(), _home(home), _disk(home), *_hub(), *_plugins(), _terminal(), _notify(),
         _logind(),
-    ]
+    ]  # fmt: skip
     return [*rows, probe_torch(found)] if probe else rows
 
 
@@ -217,15 +207,14 @@ def _notify() -> Check:
     except UsageError as malformed:
         return Check("notify", "fail", malformed.message, malformed.hint)
     hint = f"the table [notify] of {config_file()}: command or webhook"
-    wrong = notify.problem(settings)
-    if wrong:
-        return Check("notify", "warn", wrong, hint)
+    if settings.command and not shutil.which(settings.command[0]):
+        return Check("notify", "warn", f"the program {settings.command[0]} is not found", hint)
     told = [f"the command {Path(settings.command[0]).name}"] if settings.command else []
-    told += [f"the webhook at {notify.host(settings.webhook)}"] if settings.webhook else []
+    told += [f"the webhook at {webhook_host(settings.webhook)}"] if settings.webhook else []
     when = "at every end of a run" if settings.on == "end" else "when a run fails"
-    return (
-        Check("notify", "ok", f"{when}: {' and '.join(told)}") if told else Check("notify", "ok", "only terminals that follow a run", hint)
-    )
+    if not told:
+        return Check("notify", "ok", "only terminals that follow a run", hint)
+    return Check("notify", "ok", f"{when}: {' and '.join(told)}")
 
 
 def _logind(roots: tuple[Path, ...] = (Path("/etc/systemd"), Path("/run/systemd"), Path("/usr/lib/systemd"))) -> Check:

@@ -90,7 +90,7 @@ class Job:
         if self.reports:
             self._events = fsio.JsonlWriter(folder / "events.jsonl")
             self._metrics = fsio.JsonlWriter(folder / "metrics.jsonl")
-            self._seq = _last_seq(folder / "events.jsonl")
+            self._seq = records.last_seq(folder)
 
     @property
     def home(self) -> paths.Home:
@@ -140,11 +140,11 @@ class Job:
     def stop_requested(self) -> bool:
         """Whether the job should save what it has and raise `Stopped`; cheap enough to ask at every step.
 
-        Whoever asks is alive: the time of ``metrics.jsonl`` is renewed now and then, so that an evaluation does not look like a
-        run that stands still.
+        Who asks is alive: the time of ``metrics.jsonl`` is renewed now and then, so that an evaluation does not look like a run that
+        stands still.
         """
         now = time.monotonic()
-        if now - self._alive >= ALIVE_SECONDS:
+        if self.reports and now - self._alive >= ALIVE_SECONDS:
             self._alive = now
             with contextlib.suppress(OSError):
                 os.utime(self.dir / "metrics.jsonl")
@@ -225,8 +225,3 @@ def _outcome(job: Job, function: Callable[[Job], dict[str, Any]]) -> Result:
     return Result(
         state=state, attempt=job.attempt, finished=time.time(), exit_code=code, result=result, error=error, reason=reason
     )  # fmt: skip
-
-
-def _last_seq(path: Path) -> int:
-    """The highest number given so far; numbers go on across attempts."""
-    return max((int(record.get("seq", 0)) for record in fsio.tail_records(path)), default=0)

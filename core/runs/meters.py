@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors, fsio
+
+if TYPE_CHECKING:
+    import threading
 
 FILE = "devices.jsonl"
 
@@ -29,6 +31,8 @@ def recording(folder: Path, uuids: Sequence[str]) -> Iterator[None]:
 
     In a thread of its own: a driver that hangs must not keep the supervisor from stopping the run.
     """
+    import threading
+
     ended = threading.Event()
     if uuids:
         threading.Thread(target=_record, args=(folder, frozenset(uuids), ended), name="meters", daemon=True).start()

@@ -102,6 +102,11 @@ def unsupervised(folder: Path, *states: str) -> Iterator[RunState | None]:
         lock.release()
 
 
+def last_seq(folder: Path) -> int:
+    """The highest number given to an event so far; numbers go on across attempts."""
+    return max((int(record.get("seq", 0)) for record in fsio.tail_records(folder / "events.jsonl")), default=0)
+
+
 def clear_requests(folder: Path) -> None:
     """Forget what the attempt before was asked."""
     for left in (folder / "control").iterdir():

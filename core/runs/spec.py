@@ -4,7 +4,7 @@ runs/<ulid>/
   spec.json       RunSpec, written once by the launcher
   state.json      RunState, replaced by whoever holds the run's lock (launcher until the supervisor starts, then it)
   lock            flock held by the supervisor while it lives
-  events.jsonl    Event lines, appended by the job process
+  events.jsonl    Event lines, appended by the job process; after its end by the notifier
   metrics.jsonl   plain dicts, appended by the job process
   devices.jsonl   readings of the leased devices' meters, appended by the supervisor
   result.json     Result, written by the job process as its last act

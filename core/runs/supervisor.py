@@ -20,11 +20,10 @@ import msgspec
 
 from .. import errors, fsio
 from ..environment import COMPUTE_ENVIRONMENT
-from . import console, identity, meters, records, reserve, retry, verdict
+from . import console, identity, records, reserve, retry, verdict
 from .failure import describe_error
 from .ladder import Ladder
 from .leases import Lease
-from .pulse import Pulse
 from .ranks import job_arguments
 from .spec import ACTIVE, LEADERS, RunSpec, RunState, State, host_name
 
@@ -159,6 +158,9 @@ class Supervisor:
 
     def watch(self) -> None:
         """Wait for the job's end, which may not be our child; note its first sign of life and pass requests on."""
+        from . import meters
+        from .pulse import Pulse
+
         job, pulse = self.state.job, Pulse(self.folder)
         with meters.recording(self.folder, () if self.spec.kind in LEADERS else self.state.devices):
             while job is not None and not identity.wait_for_end(job, POLL_SECONDS):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,10 +16,12 @@ from typing import Any
 
 import pytest
 import tomli_w
+from finetui.core.config import NotifySettings
 from finetui.core.doctor import checks
 from finetui.core.paths import Home, config_file
+from finetui.core.runs import notify
 from finetui.core.runs.adopt import refresh
-from finetui.core.runs.identity import find_tagged, is_alive, signal_process
+from finetui.core.runs.identity import identify, is_alive, signal_process
 from support.runs import Toys, until, wait_for, wait_for_end
 from support.terminal import Terminal
 
@@ -28,9 +33,11 @@ known = {name: value for name, value in os.environ.items() if name.startswith("F
 Path(sys.argv[1]).write_text(json.dumps({"facts": facts, "environment": known, "arguments": sys.argv[2:]}))
 """
 
+FACTS = {"run": "01X", "name": "x; $(id)", "state": "failed", "reason": "it `broke`", "loss": 1.5}
+
 
 class Hooks(ThreadingHTTPServer):
-    """Answers posts with the status in their path, and keeps them."""
+    """Answers posts with the status in their path (``slow``: it never comes to that), and keeps them."""
 
     daemon_threads = True
 
@@ -48,6 +55,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.posts.append((self.path, self.headers["Content-Type"], json.loads(body)))
+        if self.path.startswith("/slow"):
+            return self._answer_slowly()
         self.send_response(int(self.path.split("/")[1]))
         if "to=" in self.path:
             self.send_header("Location", self.path.partition("to=")[2])
@@ -55,6 +64,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     do_GET = do_POST
+
+    def _answer_slowly(self) -> None:
+        """A byte now and then: no single read is late."""
+        with contextlib.suppress(ConnectionError):
+            for _ in range(30):
+                self.wfile.write(b"H")
+                time.sleep(0.1)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -71,8 +87,8 @@ def hooks() -> Iterator[Hooks]:
     server.server_close()
 
 
-def _configure(**notify: Any) -> None:
-    config_file().write_text(tomli_w.dumps({"notify": notify}))
+def _configure(**settings: Any) -> None:
+    config_file().write_text(tomli_w.dumps({"notify": settings}))
 
 
 def _log(run: Any) -> str:
@@ -84,11 +100,12 @@ def test_a_command_gets_the_facts_and_no_shell(toys: Toys, tmp_path: Path) -> No
     _configure(command=[sys.executable, "-c", RECORD, str(told), "$HOME; rm -rf x"])
     run = toys.start("my-run", steps=3)
     assert wait_for_end(run).state == "succeeded"
-    until(lambda: told.exists() and not find_tagged(run.id), what="the command, which carries the run's id, too")
+    until(lambda: told.exists() and told.read_text(), what="the command")
     record = json.loads(told.read_text())
     environment, facts = record["environment"], record["facts"]
     assert record["arguments"] == ["$HOME; rm -rf x"]
-    assert environment["FINETUI_RUN"] == run.id and environment["FINETUI_NAME"] == "my-run"
+    assert environment["FINETUI_RUN_ID"] == run.id and environment["FINETUI_NAME"] == "my-run"
+    assert "FINETUI_RUN" not in environment, "it would be ended with what a run leaves behind"
     assert (environment["FINETUI_STATE"], environment["FINETUI_STEPS"], environment["FINETUI_KIND"]) == ("succeeded", "3", "train")
     assert environment["FINETUI_HOME"] == str(toys.store.home.root) and environment["FINETUI_MESSAGE"].startswith("my-run succeeded")
     assert (facts["run"], facts["state"], facts["steps"]) == (run.id, "succeeded", 3)
@@ -123,51 +140,91 @@ def test_a_lost_run_is_told_by_whoever_finds_it(toys: Toys, hooks: Hooks) -> Non
     assert until(lambda: hooks.posts, what="the post")[0][2]["state"] == "lost"
 
 
-def test_what_goes_wrong_is_told_in_the_log_without_secrets_and_harms_nothing(toys: Toys, hooks: Hooks) -> None:
-    cases: list[tuple[dict[str, Any], str, int]] = [
-        ({"webhook": hooks.address(500, "/TOKEN")}, "webhook at 127.0.0.1 answered 500", 3),
-        ({"webhook": hooks.address(404, "/TOKEN")}, "answered 404", 1),
-        ({"webhook": hooks.address(302, "/TOKEN?to=/200/elsewhere")}, "answered 302", 1),
-        ({"webhook": "http://127.0.0.1:9/TOKEN"}, "cannot be reached", 0),
-        ({"webhook": "ftp://127.0.0.1/TOKEN"}, "no http:// or https:// address", 0),
-        ({"command": ["no-such-program", "TOKEN"]}, "command no-such-program could not be started", 0),
-        ({"command": ["false", "TOKEN"]}, "command false ended with exit code 1", 0),
-        ({"command": ["sleep", "30"], "timeout": 1.0}, "command sleep took longer than 1 s", 0),
-    ]
-    for notify, sentence, posts in cases:
-        hooks.posts.clear()
-        _configure(**notify)
-        run = toys.start(steps=1)
-        assert wait_for_end(run).state == "succeeded"
-        until(lambda: "warning: the notification" in _log(run) or "warning: webhook" in _log(run), what=sentence)  # noqa: B023
-        assert sentence in _log(run) and "TOKEN" not in _log(run) and "Traceback" not in _log(run)
-        assert len(hooks.posts) == posts, sentence
+def test_what_goes_wrong_is_an_event_and_a_line_of_the_log_without_secrets(toys: Toys, hooks: Hooks) -> None:
+    _configure(webhook=hooks.address(404, "/TOKEN"), command=["no-such-program", "TOKEN"])
+    run = toys.start(steps=1)
+    assert wait_for_end(run).state == "succeeded"
+    until(lambda: [event.kind for event in run.events()].count("warning") == 2, what="two events")
+    said = [event.message for event in run.events() if event.kind == "warning"]
+    assert said[0].startswith("the notification command no-such-program could not be started: No such file")
+    assert said[1] == "the notification webhook at 127.0.0.1 answered 404"
+    assert all(f"warning: {message}" in _log(run) for message in said) and "TOKEN" not in _log(run) and "Traceback" not in _log(run)
+    numbers = [event.seq for event in run.events()]
+    assert numbers == list(range(1, len(numbers) + 1)) and run.state().state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence", "posts"),
+    [
+        ("/500/TOKEN", "webhook at 127.0.0.1 answered 500", notify.TRIES),
+        ("/404/TOKEN", "webhook at 127.0.0.1 answered 404", 1),
+        ("/302/TOKEN?to=/200/elsewhere", "webhook at 127.0.0.1 answered 302", 1),
+        ("/slow/TOKEN", "webhook at 127.0.0.1 did not answer within 0.5 s", 1),
+        ("", "webhook at 127.0.0.1 cannot be reached: ConnectionRefusedError", 0),
+    ],
+)
+def test_servers_that_do_not_take_it(hooks: Hooks, monkeypatch: pytest.MonkeyPatch, path: str, sentence: str, posts: int) -> None:
+    monkeypatch.setattr(notify, "_PAUSE_SECONDS", 0.01)
+    address = f"http://127.0.0.1:{hooks.server_port}{path}" if path else "http://127.0.0.1:9/TOKEN"
+    began = time.monotonic()
+    assert notify.deliver(NotifySettings(webhook=address, timeout=0.5), FACTS, Path("/home")) == [f"the notification {sentence}"]
+    assert len(hooks.posts) == posts and time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["no-such-program", "TOKEN"], "no-such-program could not be started: No such file or directory"),
+        (["false", "TOKEN"], "false ended with exit code 1"),
+        (["true", "TOKEN"], ""),
+    ],
+)
+def test_commands_that_fail(command: list[str], sentence: str) -> None:
+    found = notify.deliver(NotifySettings(command=command), FACTS, Path("/home"))
+    assert found == ([f"the notification command {sentence}"] if sentence else [])
+
+
+def test_a_command_that_takes_too_long_is_ended_with_what_it_started(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    settings = NotifySettings(command=["sh", "-c", 'sleep 60 & echo $! > "$0"; wait', str(child)], timeout=0.5)
+    assert notify.deliver(settings, FACTS, tmp_path) == ["the notification command sh took longer than 0.5 s and was ended"]
+    pid = int(child.read_text())
+    until(lambda: identify(pid) is None, 5, "the end of its child")
+
+
+def test_the_post_is_json_whatever_the_figures_are(hooks: Hooks) -> None:
+    facts = {**FACTS, "loss": math.nan, "eval": {"loss": math.inf}}
+    assert notify.deliver(NotifySettings(webhook=hooks.address(200)), facts, Path("/home")) == []
+    ((_, _, posted),) = hooks.posts
+    assert (posted["loss"], posted["eval"], posted["text"]) == (None, {"loss": None}, "FineTUI: x; $(id) failed: it `broke`")
 
 
 def test_a_malformed_configuration_harms_no_run(toys: Toys) -> None:
     config_file().write_text("[notify]\ncomand = ['x']\n")
-    assert wait_for_end(toys.start(steps=1)).state == "succeeded"
+    run = toys.start(steps=1)
+    assert wait_for_end(run).state == "succeeded"
+    assert f"warning: nobody was notified: {config_file()}:2: unknown setting 'notify.comand'" in _log(run)
 
 
 @pytest.mark.parametrize(
-    ("notify", "state", "detail"),
+    ("settings", "state", "detail"),
     [
         ({}, "ok", "only terminals that follow a run"),
         ({"command": ["true"], "webhook": "https://hooks.example.org/s/TOKEN"}, "ok", "command true and the webhook at hooks.example.org"),
         ({"webhook": "http://h/x", "on": "failure"}, "ok", "when a run fails"),
         ({"command": ["no-such-program"]}, "warn", "no-such-program is not found"),
-        ({"webhook": "hooks.example.org"}, "warn", "no http:// or https:// address"),
+        ({"webhook": "hooks.example.org"}, "fail", "config.toml:2: webhook is no http:// or https:// address"),
         ({"comand": []}, "fail", "unknown setting"),
     ],
 )  # fmt: skip
-def test_the_doctor_says_what_is_set_up(tmp_path: Path, notify: dict[str, Any], state: str, detail: str) -> None:
-    _configure(**notify)
+def test_the_doctor_says_what_is_set_up(tmp_path: Path, settings: dict[str, Any], state: str, detail: str) -> None:
+    _configure(**settings)
     (row,) = [row for row in checks(Home(tmp_path)) if row.name == "notify"]
     assert row.state == state and detail in row.detail and "TOKEN" not in repr(row)
 
 
 def test_a_terminal_that_follows_is_told(toys: Toys) -> None:
-    run = toys.start("watched", steps=20, pause=0.1)
+    run = toys.start("watched", steps=10, pause=0.1)
     with Terminal("runs", "follow", run.id, environment={"TMUX": ""}) as terminal:
         terminal.until("watched: succeeded")
     assert "\x1b]9;FineTUI: watched succeeded\x07" in terminal.raw and "\x1b]2;FineTUI: watched succeeded\x07\x07" in terminal.raw
@@ -175,7 +232,7 @@ def test_a_terminal_that_follows_is_told(toys: Toys) -> None:
 
 def test_the_screen_tells_as_the_settings_say(toys: Toys) -> None:
     _configure(bell=False)
-    run = toys.start("watched", steps=30, pause=0.1)
+    run = toys.start("watched", steps=25, pause=0.1)
     with Terminal(environment={"TMUX": "/tmp/tmux"}) as terminal:
         terminal.until("watched", "running")
         terminal.until("Finished", "succeeded")

@@ -1,12 +1,13 @@
 """A job module for tests of supervision: light, and it does what its request says.
 
 ``{"delay", "steps", "pause", "filler", "prints"}``: so many seconds before the first event, so many metric lines, so far apart, so
-many bytes longer, so many printed lines with each. ``"stall": [step, seconds, alive]``: it stands still at that step; with
-``alive`` it asks meanwhile whether it is to stop, and gives a sign of life every so many seconds. ``"do"`` adds a behaviour:
-``hang`` (ignores every request), ``sleep``, ``raise``, ``bug``, ``memory``, ``eat`` (more memory than the control group ``"group"``
-has), ``unwritable`` (its result cannot be written), ``greedy`` (out of memory with more than ``"most"`` examples at a time),
-``busy`` (the GPU is, in the first attempt), ``exit``, ``signal`` (kills itself by ``"number"``), ``children`` (starts a process that
-outlives it), ``stubborn`` (starts a process, in a session of its own and with a child in another, that ignore every request to end).
+many bytes longer, so many printed lines with each. ``"stall": [step, seconds, alive]``: it stands still at that step, until there
+is a file ``go`` at the most; with ``alive`` it asks meanwhile whether it is to stop, and gives a sign of life every so many seconds.
+``"do"`` adds a behaviour: ``hang`` (ignores every request), ``sleep``, ``raise``, ``bug``, ``memory``, ``eat`` (more memory than the
+control group ``"group"`` has), ``unwritable`` (its result cannot be written), ``greedy`` (out of memory with more than ``"most"``
+examples at a time), ``busy`` (the GPU is, in the first attempt), ``exit``, ``signal`` (kills itself by ``"number"``), ``children``
+(starts a process that outlives it), ``stubborn`` (starts a process, in a session of its own and with a child in another, that ignore
+every request to end).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def main(job: Job) -> dict[str, Any]:
 def _stand_still(job: Job, seconds: float, alive: float) -> None:
     frame.ALIVE_SECONDS = alive
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until and not (job.dir / "go").exists():
         time.sleep(0.05)
         if alive:
             job.stop_requested()

@@ -32,6 +32,31 @@ def test_errors_name_the_file(text: str, message: str) -> None:
     assert str(config_file()) in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("theme = 'x'\n\n[notify]\nbell = false\nwebhook = 'hooks.example.org'\n", 5),
+        ("notify.webhook = 'ftp://h/x'\n", 1),
+        ("ascii = true\nnotify = { bell = true, webhook = 'http://' }\n", 2),
+        ("[ notify ]\nwebhook = 'https://h:x/'\n", 2),
+        ("[notify]\nwebhook = 'https://user:word@h/'\n", 2),
+        ("[notify]\nwebhook = 'https://h/a b'\n", 2),
+        ('[notify]\nwebhook = "https://h/\\r\\nX: y"\n', 2),
+    ],
+)
+def test_a_webhook_that_cannot_be_posted_to_is_refused_with_file_and_line(text: str, line: int) -> None:
+    config_file().write_text(text)
+    with pytest.raises(UsageError, match="webhook is no http:// or https:// address") as caught:
+        load_settings()
+    assert caught.value.message.startswith(f"{config_file()}:{line}: ") and "word" not in caught.value.message
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8000/x", "https://hooks.example.org/services/T/B?x=1", "http://[::1]/x"])
+def test_a_webhook_is_read(address: str) -> None:
+    config_file().write_text(f"[notify]\nwebhook = '{address}'\n")
+    assert load_settings().notify.webhook == address
+
+
 def test_home_comes_from_flag_then_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUI_HOME", str(tmp_path / "a"))
     assert find_home().root == tmp_path / "a"
