@@ -140,7 +140,9 @@ def _start_time(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold blanks and brackets
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+    # Of a process with threads the first becomes a zombie before the others have let go of its files, and so of its locks.
+    dead = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
+    return None if dead else int(fields[19])
 
 
 def _start_time_by_psutil(pid: int) -> int | None:

@@ -147,12 +147,12 @@ def end_screens(toys: Toys, seed: int, count: int) -> None:
     """The run does not notice: it is the same attempt from its beginning to its end."""
     run, rng = new_run(toys, steps=4000, pause=0.02), random.Random(seed)
     launch(run)
-    trainer = wait_for(run, "running").job
+    trainer = wait_for(run, "running", seconds=60).job
     for _ in range(count):
         faults.end_screen(run, rng, 3.0)
         assert is_alive(trainer)
     stop(run)
-    assert wait_for_end(run).state == "stopped"
+    assert wait_for_end(run, 60).state == "stopped"
     steps = [line["step"] for line in run.metrics()]
     assert run.state().attempt == 1 and [line["loss"] for line in run.metrics()] == sums.losses(len(steps))
 
@@ -175,7 +175,7 @@ def fill_the_disk(toys: Toys, seed: int, life: float) -> None:
     filler = fill(toys.store.home.root)
     exit_code = faults.exit_code(launcher)
     assert exit_code in (0, DiskError.exit_code)
-    until(lambda: refresh(run).state not in ACTIVE - {"queued"}, 15, "the end on a full disk")
+    until(lambda: refresh(run).state not in ACTIVE - {"queued"}, 60, "the end on a full disk")
     filler.unlink()
     faults.seconds_until_right(run)
     state = run.state()
@@ -199,25 +199,30 @@ def test_the_disk_fills_up_at_many_random_moments(small_toys: Toys, seed: int) -
 
 
 @pytest.mark.parametrize("days", [-2, 2])
-def test_a_clock_that_is_set_changes_nothing(toys: Toys, clock: Callable[[float], object], days: int) -> None:
+def test_a_clock_that_is_set_changes_nothing(toys: Toys, clock: Callable[[float], object], tmp_path: Path, days: int) -> None:
     """Whether this attempt's job has spoken does not depend on when it seems to have done so."""
-    run = toys.start(steps=1000, pause=0.02, delay=1.5)
+    gate = tmp_path / "gate"
+    run = toys.start(steps=10_000, pause=0.02, gate=str(gate))
     clock(86_400 * days)
-    assert wait_for(run, "running", seconds=10).attempt == 1
+    gate.touch()
+    assert wait_for(run, "running", seconds=60).attempt == 1
     clock(0)
+    gate.unlink()
     stop(run)
-    assert wait_for_end(run).state == "stopped"
+    assert wait_for_end(run, 60).state == "stopped"
     resume(run)
     clock(-86_400 * days)
+    until(lambda: run.state().job, 60, "the job")
     time.sleep(0.5)
     assert run.state().state == "starting"
     (supervisor,) = faults.supervisors(run)
     signal_process(supervisor, signal.SIGKILL)
     wait_for_end_of(supervisor, 5)
     assert refresh(run).state == "starting"
-    wait_for(run, "running", seconds=10)
+    gate.touch()
+    wait_for(run, "running", seconds=60)
     stop(run)
-    assert wait_for_end(run).state == "stopped"
+    assert wait_for_end(run, 60).state == "stopped"
 
 
 def kill_under_a_jumping_clock(toys: Toys, clock: Callable[[float], object], life: float, seed: int, kills: int) -> faults.Faults:

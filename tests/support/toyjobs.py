@@ -41,6 +41,8 @@ def main(job: Job) -> dict[str, Any]:
     """Count steps from the last checkpoint to the end."""
     request = job.spec.request
     time.sleep(float(request.get("delay", 0)))
+    while "gate" in request and not Path(request["gate"]).exists():
+        time.sleep(0.01)
     _behave(job, request)
     checkpoint = job.checkpoints / "step.json"
     done = fsio.read_json(checkpoint)["step"] if checkpoint.exists() else 0

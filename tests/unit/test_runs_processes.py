@@ -35,6 +35,27 @@ def test_identity_of_a_live_process_and_of_a_zombie() -> None:
     assert identify(child.pid) is None
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_process_lives_until_its_last_thread_has_ended(tmp_path: Path) -> None:
+    """Killed, its threads end one by one, and the last of them lets go of its locks."""
+    code = """
+import ctypes, fcntl, sys, threading, time
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+    child = python(code, str(tmp_path / "lock"))
+    status = Path(f"/proc/{child.pid}/status")
+    until(lambda: "zombie" in status.read_text(), 30, "the end of its first thread")
+    identity = identify(child.pid)
+    assert is_alive(identity) and is_locked(tmp_path / "lock")
+    assert signal_process(identity, signal.SIGKILL)
+    assert identity is not None and wait_for_end(identity, 10)
+    assert not is_locked(tmp_path / "lock")
+    child.communicate()
+
+
 def test_same_pid_is_not_the_same_process() -> None:
     me = identify(os.getpid())
     assert me is not None and is_alive(me)
