@@ -10,4 +10,7 @@ COMPUTE_ENVIRONMENT: dict[str, str] = {
     "OMP_WAIT_POLICY": "PASSIVE",
     # oneDNN keeps a kernel for every shape it meets, a thousand by default; batches of text have many shapes.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+    # Nothing here is compiled, but bitsandbytes marks functions for it as it is imported, and a sixth of a worker's start went
+    # into loading the compiler (550 modules).
+    "TORCHDYNAMO_DISABLE": "1",
 }
