@@ -198,14 +198,14 @@ def test_no_space_while_saving(base: Path, data: Path, disk: Path) -> None:
     assert wait(run, "--home", disk)["state"] == "succeeded"
 
 
-@pytest.mark.parametrize("damage", ["missing", "garbage"])
-def test_one_damaged_run_does_not_hide_the_others(base: Path, data: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_run_does_not_hide_the_others(base: Path, data: Path, tmp_path: Path) -> None:
     row = wait(ok(*train("--name", "kept", model=base, data=data))["run"])
     hurt = wait(ok("eval", "--model", base, "--data", data, "--detach")["run"])
     state = tmp_path / "home" / "runs" / hurt["run"] / "state.json"
-    state.unlink() if damage == "missing" else state.write_text("{")
-    rows = {run["run"]: run["state"] for run in ok("runs", "list")}
-    assert rows == {row["run"]: "succeeded", hurt["run"]: "lost"}
+    for damage in (state.unlink, lambda: state.write_text("{")):
+        damage()
+        rows = {run["run"]: run["state"] for run in ok("runs", "list")}
+        assert rows == {row["run"]: "succeeded", hurt["run"]: "lost"}
     assert ok("runs", "show", row["run"])["state"] == "succeeded"
     ok("runs", "remove", hurt["run"], "--yes")
     assert len(ok("runs", "list")) == 1

@@ -20,14 +20,14 @@ lora_alpha = 64
 
 
 def options_of(*arguments: object) -> dict:
-    started = ok("train", *arguments, "--detach")
-    wait(started["run"])
-    return started["options"]
+    """The options of a run that stays in the queue."""
+    return ok("train", *arguments, "--detach", "--queue")["options"]
 
 
 def test_the_command_line_overrides_the_file_key_by_key(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text(RUN.format(data=dataset("json")))
+    ok("queue", "pause")
     by_set = options_of("-c", file, "--set", "r=8")
     assert (by_set["r"], by_set["lora_alpha"], by_set["max_steps"], by_set["learning_rate"]) == (8, 64, 2, 0.002)
     by_flag = options_of("-c", file, "--r", 2, "--learning-rate", 0.001)

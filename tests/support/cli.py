@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,13 +44,10 @@ def ok(*arguments: object, **keywords: Any) -> Any:
 
 def wait(run: str, *arguments: object, timeout: float = 240) -> dict[str, Any]:
     """Wait until a run has ended; returns ``runs show``."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        row = ok("runs", "show", run, *arguments)
-        if row["state"] in ENDED:
-            return row
-        time.sleep(0.3)
-    raise AssertionError(f"run {run} is still {row['state']}: {finetui('runs', 'logs', run, *arguments).out[-2000:]}")
+    done = finetui("runs", "follow", run, *arguments, "--json", timeout=timeout)
+    row = json.loads(done.out.splitlines()[-1])
+    assert row.get("state") in ENDED, f"exit {done.code}\n{done.err}\n{done.out[-2000:]}"
+    return row
 
 
 def refused(*arguments: object, code: int, says: str, **keywords: Any) -> Done:
