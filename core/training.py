@@ -63,6 +63,9 @@ class TrainingOptions:
         minimum=0, group="Evaluation", advanced=True,
     )  # fmt: skip
     stop_on_overfitting: bool = option(False, "Stop where over-fitting is reported.", group="Evaluation")
+    stop_on_divergence: bool = option(
+        False, "Fail where loss or gradients explode, as always where they become NaN or infinite; checkpoints stay.", group="Evaluation"
+    )
     load_best_model_at_end: bool = option(True, "Keep the checkpoint with the lowest evaluation loss as the result.", group="Evaluation")
     logging_steps: int = option(1, "Steps between two metric lines.", minimum=1, group="Evaluation", advanced=True)
     sample_prompts: list[str] = option([], "Prompts answered at every evaluation, to watch the behaviour change.", group="Evaluation")

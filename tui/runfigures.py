@@ -30,6 +30,7 @@ def wide_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs, width
         graphed("learning rate", scientific(last.get("learning_rate")), "learning_rate"),
         graphed("grad norm", figure(last.get("grad_norm")), "grad_norm"),
         graphed("speed", _speed(last, "t/s"), "tokens_per_second"),
+        *([row("MFU", percent(last["mfu"]), "of the peak")] if last.get("mfu") else []),
         Content(""),
         row("tokens", human_count(last.get("tokens"))),
         row("data wait", _data_wait(last)),
@@ -52,6 +53,7 @@ def narrow_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs) -> 
         [
             ("speed", _speed(last, "tok/s")), ("lr", scientific(last.get("learning_rate"))),
             ("grad norm", figure(last.get("grad_norm"))), ("data wait", _data_wait(last)),
+            *([("MFU", percent(last["mfu"]))] if last.get("mfu") else []),
         ],
         [
             *([] if facts.ended else [("memory", f"{human_bytes(last.get('memory_bytes'))} now")]),

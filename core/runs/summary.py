@@ -72,7 +72,7 @@ def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
 def _figures(events: Sequence[Event], last: Mapping[str, Any], ended: Mapping[str, Any]) -> dict[str, Any]:
     """How far it is: from its result, else from its last metrics, else from what it announced."""
     prepared = _last_data(events, "prepared")
-    names = ("trainable_parameters", "total_parameters", "total_steps", "tokens", "tokens_per_second", "peak_memory_bytes")
+    names = ("trainable_parameters", "total_parameters", "total_steps", "tokens", "tokens_per_second", "mfu", "peak_memory_bytes")
     return {
         "steps": ended.get("steps", last.get("step", 0)),
         **{name: ended.get(name, last.get(name, prepared.get(name))) for name in names},

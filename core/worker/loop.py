@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from ..api import CorruptFile, Course, Method, ModelSpec, WorkFailed
+from ..api import CorruptFile, Course, Method, ModelSpec
 from ..runs.job import Job
 from ..training import TrainingOptions
 from .batches import Batch, Schedule, collate, in_rounds
 from .checkpoints import Checkpoints, CheckpointState, Progress, random_state
 from .classify import Judged, judge, scores_of
 from .corpus import Corpus
+from .divergence import DivergenceWatch
 from .forward import model_arguments, total_loss
 from .losses import LossFunction
 from .memory import MemoryMeter
@@ -27,6 +28,7 @@ from .parallel import ALONE, World
 from .precision import Precision
 from .publish import Sources
 from .sampling import answers, verdicts
+from .utilisation import Utilisation
 
 
 class StopTraining(Exception):
@@ -70,6 +72,9 @@ class Loop:
     def __post_init__(self) -> None:
         self.scaler = self.precision.scaler()
         self.loss_function = LossFunction(self.model, self.precision)
+        footprint = self.method.footprint(self.spec, self.method_options)
+        self.utilisation = Utilisation(self.spec, footprint, self.device, self.precision, self.world)
+        self.divergence = DivergenceWatch(self.job, self.checkpoints, self.options)
         self.first_step = 0
         self.saved_step: int | None = None
         self.session_tokens = 0
@@ -83,7 +88,7 @@ class Loop:
 
         Raises:
             StopTraining: on request, after saving a checkpoint.
-            WorkFailed: the loss is not a number, or the method's self-check failed.
+            WorkFailed: training diverged (`DivergenceWatch`), or the method's self-check failed.
         """
         course = Course(self.total_steps, self.schedule.steps_per_epoch, bool(self.corpus.evaluation))
         self.method.begin(self.model, self.method_options, course)
@@ -130,13 +135,14 @@ class Loop:
         loss = self.world.sum(loss)[0] / loss_tokens
         if step == self.first_step:
             self.method.self_check(self.model, self.spec, self.method_options)
-        self.require_finite(loss, "loss")
+        self.divergence.require_finite(loss, "loss", step + 1)
 
         rate = self.scheduler.get_last_lr()[0]
         gradient_norm = self.optimizer_step()
         self.method.after_step(self.model, self.method_options, step, self.total_steps)
         self.optimizer.zero_grad(set_to_none=True)
         self.record(loss, loss_tokens, tokens, rate, gradient_norm, time.perf_counter() - started, data_seconds)
+        self.divergence.take(step + 1, loss, gradient_norm)
 
     def batches_of(self, step: int) -> list[Batch]:
         """The forward passes of a step."""
@@ -181,22 +187,11 @@ class Loop:
         limit = self.options.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_([weight for weight, _ in held(self.optimizer)], limit).item()
         if not self.scaler.is_enabled():  # with loss scaling an overflow is ordinary: that step is skipped and the scale lowered
-            self.require_finite(norm, "gradient norm")
+            self.divergence.require_finite(norm, "gradient norm", self.progress.step + 1)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
         return norm
-
-    def require_finite(self, value: float, what: str) -> None:
-        """Raise `WorkFailed` if training has diverged, before the weights are touched; checkpoints stay."""
-        if math.isfinite(value):
-            return
-        kept = self.checkpoints.steps()
-        where = f"; the checkpoint of step {kept[-1]} is kept" if kept else ""
-        raise WorkFailed(
-            f"training diverged: the {what} became {value} at step {self.progress.step + 1}{where}",
-            "lower learning_rate, use longer warmup_steps or a smaller max_grad_norm",
-        )
 
     # What is written down ------------------------------------------------------------------------------------------
 
@@ -205,6 +200,7 @@ class Loop:
     ) -> None:
         """Advance the counters and write the step's metric line; memory is that of the process with most of it."""
         progress = self.progress
+        flops = self.utilisation.count(tokens, 0 if self.corpus.labels else loss_tokens, self.schedule.examples_per_step)
         progress.step += 1
         progress.loss = loss
         progress.interval_loss += loss
@@ -222,8 +218,8 @@ class Loop:
                 "step": progress.step, "epoch": progress.step / self.schedule.steps_per_epoch, "loss": loss, "learning_rate": rate,
                 "grad_norm": gradient_norm if math.isfinite(gradient_norm) else None, "tokens": progress.tokens,
                 "loss_tokens": progress.loss_tokens, "tokens_per_second": tokens / seconds, "step_seconds": seconds,
-                "data_seconds": data_seconds, "memory_bytes": int(memory), "peak_memory_bytes": int(peak),
-                **self.method.metrics(self.model, self.method_options),
+                "data_seconds": data_seconds, "mfu": self.utilisation.share(flops, seconds), "memory_bytes": int(memory),
+                "peak_memory_bytes": int(peak), **self.method.metrics(self.model, self.method_options),
             }
         )  # fmt: skip
         self.job.progress(progress.step, self.total_steps, "steps")
@@ -352,7 +348,8 @@ class Loop:
         minutes = self.options.save_minutes
         overdue = minutes > 0 and time.monotonic() - self.saved_time >= 60 * minutes
         due = step % every == 0 if every else self.evaluation_due()
-        return self.world.any(asked or new_best or overdue or due)
+        wanted = asked or new_best or overdue or due
+        return self.world.any(wanted and not self.divergence.withholds_checkpoints)
 
     def save_checkpoint(self) -> None:
         """Save a checkpoint of this step unless there is one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -23,12 +23,16 @@ class Precision:
         device_type: ``cuda`` or ``cpu``.
     """
 
-    _NAMES: ClassVar[dict[torch.dtype, str]] = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+    _NAMES: ClassVar[dict[torch.dtype, Literal["bf16", "fp16", "fp32"]]] = {
+        torch.bfloat16: "bf16",
+        torch.float16: "fp16",
+        torch.float32: "fp32",
+    }
     dtype: torch.dtype
     device_type: str
 
     @property
-    def name(self) -> str:
+    def name(self) -> Literal["bf16", "fp16", "fp32"]:
         """``bf16``, ``fp16`` or ``fp32``."""
         return self._NAMES[self.dtype]
 

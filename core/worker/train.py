@@ -224,6 +224,7 @@ def figures(loop: Loop, request: TrainRequest, seconds: float) -> dict[str, Any]
         "name": request.name, "adapter": None, "steps": progress.step, "total_steps": loop.total_steps, "loss": progress.loss,
         "eval": best or progress.evaluation, "trainable_parameters": trainable, "total_parameters": total, "tokens": progress.tokens,
         "tokens_per_second": loop.session_tokens / loop.session_seconds if loop.session_seconds else None,
+        "mfu": loop.utilisation.share(loop.utilisation.total, loop.session_seconds),
         "peak_memory_bytes": int(peak), "seconds": seconds, "labels": loop.corpus.labels,
         "processes": loop.world.size, "total_train_batch_size": loop.schedule.examples_per_step,
     }  # fmt: skip

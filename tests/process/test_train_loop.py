@@ -178,6 +178,8 @@ def test_divergence_fails_with_advice_and_keeps_the_checkpoint(tmp_path: Path, d
         main(job)
     assert "learning_rate" in problem.value.hint
     assert list(job.checkpoints.iterdir())
+    (event,) = [event for event in lines(job, "events.jsonl") if event["kind"] == "diverging"]
+    assert event["data"]["step"] == len(losses(job)) + 1 and event["data"]["value"] is None
     assert not list((tmp_path / "home" / "models").iterdir())
 
 
