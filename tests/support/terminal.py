@@ -21,6 +21,13 @@ from rich.cells import cell_len
 _SEQUENCE = re.compile(r"\x1b\[([0-9;?<>=]*)[ -/]*([@-~])|\x1b[\]P_^X][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*(?![\[\]P_^X])[0-~]")
 
 
+def _log_in() -> None:
+    """What a login does to its first process: a session with this terminal, and no hang-up ignored (as under ``nohup``)."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Terminal:
     """``finetui`` (or another command) in a terminal of its own session, as after an SSH login.
 
@@ -51,7 +58,7 @@ class Terminal:
         variables = {**inherited, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(environment or {})}
         self.process = subprocess.Popen(
             command, stdin=slave, stdout=slave, stderr=slave, env=variables, close_fds=True,
-            preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+            preexec_fn=_log_in,
         )  # fmt: skip
         os.close(slave)
 
