@@ -111,7 +111,7 @@ def on_one_gpu(toys: Toys, queue: Queue, life: float, seed: int, kills: int) -> 
 def test_kills_leave_no_gpu_leased(
     toys: Toys, gpus: Gpus, queue: Queue, life: float, record_property: Callable[[str, object], None]
 ) -> None:
-    report(on_one_gpu(toys, queue, life, 1, 4), record_property)
+    report(on_one_gpu(toys, queue, life, 1, 3), record_property)
 
 
 @pytest.mark.matrix
