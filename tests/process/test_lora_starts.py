@@ -12,7 +12,7 @@ from finetui.core.errors import Incompatible, UsageError, WorkFailed
 from finetui.core.planner.reading import read_model
 from finetui.core.runs.spec import TrainRequest
 from finetui.core.training import TrainingOptions, require_pageable
-from finetui.core.worker.checkpoints import Checkpoints, Progress
+from finetui.core.worker.checkpoints import Checkpoints, Progress, random_state
 from finetui.core.worker.loading import load_base
 from finetui.core.worker.optim import build_scheduler
 from finetui.core.worker.peft_support import load_adapter
@@ -168,7 +168,7 @@ def test_checkpoints_hold_the_states_of_bitsandbytes(tmp_path: Path, name: str) 
     model, optimizer, scheduler = made()
     steps(model, optimizer, scheduler, 0, 3)
     checkpoints = Checkpoints(tmp_path / "checkpoints", 2)
-    checkpoints.save(model, optimizer, scheduler, scaler, Progress(step=3), {})
+    checkpoints.save(model, optimizer, scheduler, scaler, Progress(step=3), {}, [random_state()], 4)
     steps(model, optimizer, scheduler, 3, 6)
     again, other, its = made()
     checkpoints.load(3, checkpoints.read(3), again, other, its, scaler)

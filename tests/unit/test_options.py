@@ -79,9 +79,9 @@ def test_training_options_are_spelt_as_in_the_field() -> None:
     known = {field.name for field in fields(transformers.TrainingArguments)}
     ours = {
         "max_length",
+        "num_processes",
         "packing",
         "loss_on",
-        "num_processes",
         "master_copy",
         "dropout",
         "overfitting_patience",
