@@ -39,9 +39,10 @@ def test_an_exploding_loss_is_an_event_and_training_goes_on(base: Path, data: Pa
     assert result["mfu"] is None and {line["mfu"] for line in lines(job, "metrics.jsonl")} == {None}, "a CPU has no known peak"
 
 
-def test_stop_on_divergence_fails_with_the_reason_and_keeps_the_checkpoint_before(base: Path, data: Path) -> None:
-    """Two processes: both come to the same decision, one tells it."""
-    options = {**EXPLOSIVE, "per_device_train_batch_size": 2, "num_processes": 2, "stop_on_divergence": True}
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.matrix)])
+def test_stop_on_divergence_fails_with_the_reason_and_keeps_the_checkpoint_before(base: Path, data: Path, processes: int) -> None:
+    """Of several processes all come to the same decision, and one tells it."""
+    options = {**EXPLOSIVE, "per_device_train_batch_size": 4 // processes, "num_processes": processes, "stop_on_divergence": True}
     flags = [part for name, value in options.items() for part in ("--set", f"{name}={json.dumps(value)}")]
     done = finetui("train", "--model", base, "--data", data, "--method", "full", "--gpus", "none", "--follow", "--json", *flags)
     assert done.code == 1, done.err

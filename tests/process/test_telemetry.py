@@ -42,7 +42,7 @@ def _reasons(run: Run) -> list[str]:
     return [entry["reason"] for entry in run.state().history if entry["state"] == "running"]
 
 
-def test_a_job_that_stands_still_is_noticed_and_taken_back(toys: Toys) -> None:
+def test_a_job_that_stands_still_is_noticed_and_taken_back_and_the_cpu_is_metered(toys: Toys) -> None:
     run = toys.create(steps=30, pause=0.03, stall=[15, 60.0, 0])
     _start_hastily(run)
     until(lambda: run.state().reason.startswith("no step for"), what="the stall")
@@ -54,24 +54,18 @@ def test_a_job_that_stands_still_is_noticed_and_taken_back(toys: Toys) -> None:
     reasons = _reasons(run)
     assert any(reason.startswith("no step for") for reason in reasons) and reasons[-1] == ""
     assert run.summary()["trouble"] is None
-
-
-def test_a_job_that_evaluates_is_alive(toys: Toys) -> None:
-    """It writes nothing for long, but asks between batches whether it is to stop."""
-    run = toys.create(steps=30, pause=0.03, stall=[15, 2.0, 0.1])
-    _start_hastily(run)
-    assert wait_for_end(run, 30).state == "succeeded"
-    assert _reasons(run) == [""]
-
-
-def test_meters_of_the_cpu_are_kept_and_shown(toys: Toys) -> None:
-    run = toys.create(steps=30, pause=0.04)
-    _start_hastily(run)
-    wait_for_end(run, 30)
     (cpu,) = summarise(run.meters())
     assert cpu["uuid"] == "cpu" and len(cpu["history"]) >= 3 and 0 < cpu["peak_memory_bytes"] <= cpu["memory_total"]
     assert ok("runs", "show", run.id)["meters"][0]["uuid"] == "cpu"
     assert "% busy, at most" in finetui("runs", "show", run.id).out
+
+
+def test_a_job_that_evaluates_is_alive(toys: Toys) -> None:
+    """It writes nothing for long, but asks between batches whether it is to stop."""
+    run = toys.create(steps=30, pause=0.03, stall=[15, 1.5, 0.1])
+    _start_hastily(run)
+    assert wait_for_end(run, 30).state == "succeeded"
+    assert _reasons(run) == [""]
 
 
 def test_a_gpu_that_is_lost_while_a_run_uses_it(toys: Toys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
