@@ -143,7 +143,12 @@ class Faults:
     attempts: int = 0
 
     def kill(self, role: str, run: Run, launcher: int) -> bool:
-        """SIGKILL who plays a role in a run, now or, while others work on the run, in a moment; returns whether there was anybody."""
+        """SIGKILL who plays a role in a run, now or, while others work on the run, in a moment; returns whether there was anybody.
+
+        A launcher or a runner that has gone already is not waited for: it is the trainer's turn.
+        """
+        if role in ("launcher", "runner") and not _victims(role, run, launcher):
+            role = "trainer"
         while True:
             victims = _victims(role, run, launcher)
             for victim in victims:
@@ -153,7 +158,7 @@ class Faults:
             if victims:
                 self.kills[role] = self.kills.get(role, 0) + 1
                 return True
-            if role in ("launcher", "runner") or not _victims("everyone", run, launcher):
+            if not _victims("everyone", run, launcher):
                 return False
             time.sleep(0.001)
 
@@ -190,7 +195,7 @@ def disturb(
     Args:
         start: makes a queued run.
         check: looks at one that has succeeded.
-        life: seconds that an undisturbed run takes from its launch to its end.
+        life: seconds that an undisturbed run takes from its launch to its end, at first.
         damage: what else happens to one that has ended too early, before it is resumed.
         patience: seconds that the last one may take to its end once it is left in peace.
     """
@@ -203,15 +208,25 @@ def disturb(
             run = start()
         launcher = take_up(run, damage, rng)
         role = rng.choice(roles)
-        time.sleep(rng.uniform(0, life * (0.3 if role == "launcher" else 1.0)))
+        lasted = _wait(run, rng.uniform(0, life * (0.3 if role == "launcher" else 1.0)))
         if faults.kill(role, run, launcher):
             faults.seconds.append(seconds_until_right(run))
+        elif (state := run.state()).state == "succeeded" and state.attempt == 1:
+            life = lasted  # the machine is faster than it was: later moments would find nobody
         if launcher:
             exit_code(launcher)
     bring_to_an_end(run, patience)
     check(run)
     faults.attempts += run.state().attempt
     return faults
+
+
+def _wait(run: Run, seconds: float) -> float:
+    """Wait so many seconds, or until a run has succeeded; returns how many it were."""
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < seconds and run.state().state != "succeeded":
+        time.sleep(min(0.01, seconds - waited))
+    return waited
 
 
 def take_up(run: Run, damage: Callable[[Run, random.Random], None], rng: random.Random) -> int:
