@@ -79,20 +79,14 @@ def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toys: Toys) -> Callab
     return shift
 
 
-def report(found: faults.Faults, record: Callable[[str, object], None]) -> None:
-    """Leave the figures in the test's record."""
-    record("kills", found.kills)
-    record("seconds", [round(value, 2) for value in sorted(found.seconds)])
-
-
 def test_kills_at_random_moments(toys: Toys, life: float, record_property: Callable[[str, object], None]) -> None:
-    report(faults.disturb(lambda: new_run(toys), check_undisturbed, 1, 8, life=life, damage=damage), record_property)
+    faults.disturb(lambda: new_run(toys), check_undisturbed, 1, 8, life=life, damage=damage).report(record_property)
 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("seed", range(2, 10))
 def test_many_kills_at_random_moments(toys: Toys, life: float, seed: int, record_property: Callable[[str, object], None]) -> None:
-    report(faults.disturb(lambda: new_run(toys), check_undisturbed, seed, 20, life=life, damage=damage), record_property)
+    faults.disturb(lambda: new_run(toys), check_undisturbed, seed, 20, life=life, damage=damage).report(record_property)
 
 
 def on_one_gpu(toys: Toys, queue: Queue, life: float, seed: int, kills: int) -> faults.Faults:
@@ -111,7 +105,7 @@ def on_one_gpu(toys: Toys, queue: Queue, life: float, seed: int, kills: int) -> 
 def test_kills_leave_no_gpu_leased(
     toys: Toys, gpus: Gpus, queue: Queue, life: float, record_property: Callable[[str, object], None]
 ) -> None:
-    report(on_one_gpu(toys, queue, life, 1, 3), record_property)
+    on_one_gpu(toys, queue, life, 1, 3).report(record_property)
 
 
 @pytest.mark.matrix
@@ -119,7 +113,7 @@ def test_kills_leave_no_gpu_leased(
 def test_many_kills_leave_no_gpu_leased(
     toys: Toys, gpus: Gpus, queue: Queue, life: float, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
-    report(on_one_gpu(toys, queue, life, seed, 12), record_property)
+    on_one_gpu(toys, queue, life, seed, 12).report(record_property)
 
 
 def launch_at_once(toys: Toys, seed: int) -> None:

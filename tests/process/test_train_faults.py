@@ -80,7 +80,7 @@ def kill(training: Training, seed: int, kills: int) -> faults.Faults:
 
 @pytest.mark.timeout(900)
 def test_a_training_that_is_killed_gives_the_same(training: Training, record_property: Callable[[str, object], None]) -> None:
-    record_property("found", kill(training, 1, 2))
+    kill(training, 1, 2).report(record_property)
 
 
 @pytest.mark.matrix
@@ -89,4 +89,4 @@ def test_a_training_that_is_killed_gives_the_same(training: Training, record_pro
 def test_a_training_that_is_killed_often_gives_the_same(
     training: Training, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("found", kill(training, seed, 10))
+    kill(training, seed, 10).report(record_property)

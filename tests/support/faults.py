@@ -162,6 +162,12 @@ class Faults:
                 return False
             time.sleep(0.001)
 
+    def report(self, record: Callable[[str, object], None]) -> None:
+        """Leave the figures in a test's record (``record_property``), in types that test processes can hand to one another."""
+        record("kills", self.kills)
+        record("attempts", self.attempts)
+        record("seconds", [round(value, 2) for value in sorted(self.seconds)])
+
 
 def _victims(role: str, run: Run, launcher: int) -> list[ProcessIdentity]:
     who = identify(launcher) if launcher else None
