@@ -59,8 +59,9 @@ def launching(store: RunStore, rounds: int = 9) -> float:
 
 
 def reading(store: RunStore, steps: int = 50_000, rounds: int = 7) -> tuple[float, float]:
-    """Milliseconds to read the metrics of so many steps, whole, and then ten more lines."""
-    from finetui.core.fsio import JsonlReader
+    """Milliseconds to read the metrics of so many steps for the screen, whole, and then ten more lines."""
+    from finetui.core.runs.follow import Follower
+    from finetui.core.runs.spec import MetricLine
 
     run = toy(store, "long")
     record = {
@@ -73,15 +74,14 @@ def reading(store: RunStore, steps: int = 50_000, rounds: int = 7) -> tuple[floa
     path.write_text("".join(json.dumps({**record, "step": step, "tokens": 512 * step}) + "\n" for step in range(1, steps + 1)))
     whole, tail = [], []
     for _ in range(rounds):
+        follower = Follower(run, line=MetricLine)
         started = time.perf_counter()
-        assert len(run.metrics()) == steps
+        assert len(follower.poll().metrics) == steps
         whole.append(time.perf_counter() - started)
-        reader = JsonlReader(path)
-        reader.read()
         with open(path, "a") as file:
             file.write("".join(json.dumps({**record, "step": steps + number}) + "\n" for number in range(1, 11)))
         started = time.perf_counter()
-        assert len(reader.read()) == 10
+        assert len(follower.poll().metrics) == 10
         tail.append(time.perf_counter() - started)
         os.truncate(path, os.path.getsize(path) - sum(len(json.dumps({**record, "step": steps + n})) + 1 for n in range(1, 11)))
     return statistics.median(whole) * 1e3, statistics.median(tail) * 1e3

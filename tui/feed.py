@@ -14,13 +14,15 @@ from ..core.paths import Home
 
 if TYPE_CHECKING:
     from ..core.runs.follow import Update
-    from ..core.runs.spec import RunSpec
+    from ..core.runs.spec import MetricLine, RunSpec
 
 POLL_SECONDS = 0.5
 """The dashboard is drawn at most this often."""
 REFRESH_EVERY = 4
 """Polls between two checks that the run is really alive."""
 LOG_TAIL_BYTES = 200_000
+_GRAPH = 64
+"""Lines that the small graphs look back on."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -56,12 +58,12 @@ class RunFeed:
     def _loop(self) -> None:
         from ..core.runs.adopt import refresh
         from ..core.runs.follow import Follower
-        from ..core.runs.spec import effective_request
+        from ..core.runs.spec import MetricLine, effective_request
         from ..core.runs.store import RunStore
 
         try:
             run = RunStore(self.home).get(self.run_id)
-            follower = Follower(run, log_tail=LOG_TAIL_BYTES, meters=True)
+            follower = Follower(run, log_tail=LOG_TAIL_BYTES, meters=True, line=MetricLine)
             rounds = 0
             while not self._ended:
                 if rounds % REFRESH_EVERY == 1:
@@ -88,7 +90,7 @@ class RunFacts:
     """Everything the dashboard shows, folded from updates.
 
     Attributes:
-        last: the last line of training metrics.
+        last: the last line of training metrics; step 0 before there is one.
         recent: figures of the last steps by name, for the small graphs.
         evaluations: (step, loss) of each evaluation.
         trouble: ``stalled``, ``diverging`` or nothing, and what there is to say of it.
@@ -100,6 +102,8 @@ class RunFacts:
     RECENT = ("learning_rate", "grad_norm", "tokens_per_second")
 
     def __init__(self) -> None:
+        from ..core.runs.spec import MetricLine
+
         self.state = "queued"
         self.started: float | None = None
         self.finished: float | None = None
@@ -112,11 +116,11 @@ class RunFacts:
         self.total_steps: int | None = None
         self.prepared: dict[str, Any] = {}
         self.progress: dict[str, Any] = {}
-        self.last: dict[str, Any] = {}
+        self.last = MetricLine()
         self.first_loss: float | None = None
         self.evaluations: list[tuple[float, float]] = []
         self.rightness: tuple[float, float] | None = None
-        self.recent: dict[str, deque[float]] = {name: deque(maxlen=64) for name in self.RECENT}
+        self.recent: dict[str, deque[float]] = {name: deque(maxlen=_GRAPH) for name in self.RECENT}
         self.times: deque[tuple[float, float]] = deque(maxlen=50)
         self.events: list[tuple[float, str, str]] = []
         self.samples: list[tuple[float, str, str]] = []
@@ -139,19 +143,17 @@ class RunFacts:
         self.trouble = (word, state.reason if word == "stalled" else exploded if word else "")
         for line in update.meters:
             for device in line["devices"]:
-                self.meters.setdefault(device["uuid"], deque(maxlen=64)).append(device)
-        points: list[tuple[float, float]] = []
-        evaluations: list[tuple[float, float]] = []
-        for line in update.metrics:
-            step = line.get("step", 0)
-            if isinstance(line.get("loss"), (int, float)):
-                points.append((step, line["loss"]))
-                self._line(step, line)
-            if isinstance(line.get("eval_loss"), (int, float)):
-                evaluations.append((step, line["eval_loss"]))
-                self.rightness = (line["eval_accuracy"], line["eval_f1"]) if "eval_accuracy" in line else None
-                self.evaluations = [known for known in self.evaluations if known[0] < step] + [evaluations[-1]]
-        return points, evaluations
+                self.meters.setdefault(device["uuid"], deque(maxlen=_GRAPH)).append(device)
+        trained = [line for line in update.metrics if line.loss is not None]
+        if trained and self.first_loss is None:
+            self.first_loss = trained[0].loss
+        for line in trained[-_GRAPH:]:
+            self._line(line)
+        evaluated = [line for line in update.metrics if line.eval_loss is not None]
+        for line in evaluated:
+            self.rightness = None if line.eval_accuracy is None else (line.eval_accuracy, line.eval_f1)
+            self.evaluations = [known for known in self.evaluations if known[0] < line.step] + [(line.step, line.eval_loss)]
+        return [(line.step, line.loss) for line in trained], [(line.step, line.eval_loss) for line in evaluated]
 
     def _event(self, event: Any) -> None:
         if event.kind == "progress":
@@ -165,17 +167,15 @@ class RunFacts:
         else:
             self.events.append((event.time, event.kind, event.message))
 
-    def _line(self, step: float, line: dict[str, Any]) -> None:
-        if self.first_loss is None:
-            self.first_loss = line["loss"]
-        previous, self.last = self.last.get("attempt"), line
+    def _line(self, line: MetricLine) -> None:
+        previous, self.last = self.last, line
         for name in self.RECENT:
-            value = line.get(name)
-            if isinstance(value, (int, float)):
+            value = getattr(line, name)
+            if value is not None:
                 self.recent[name].append(value)
-        if self.times and (step <= self.times[-1][1] or line.get("attempt") != previous):
+        if self.times and (line.step <= previous.step or line.attempt != previous.attempt):
             self.times.clear()  # resumed: the pause is no training time
-        self.times.append((line.get("time", 0.0), step))
+        self.times.append((line.time, line.step))
 
     @property
     def ended(self) -> bool:
@@ -185,7 +185,7 @@ class RunFacts:
     @property
     def step(self) -> int:
         """Last finished step."""
-        return int(self.last.get("step", 0) or self.progress.get("done", 0) or 0)
+        return self.last.step or int(self.progress.get("done", 0) or 0)
 
     @property
     def seconds_left(self) -> float | None:

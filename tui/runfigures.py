@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 
 from .feed import RunFacts
 from .format import NOTHING, duration, figure, human_bytes, human_count, percent, scientific
 from .glyphs import Glyphs, bar, shorten, spark
+
+if TYPE_CHECKING:
+    from ..core.runs.spec import MetricLine
 
 
 def wide_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs, width: int) -> Content:
@@ -23,16 +26,16 @@ def wide_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs, width
         return row(name, value, spark(list(facts.recent[key]), graph, glyphs), "$accent")
 
     lines = [
-        row("train loss", figure(last.get("loss")), _fallen(facts, glyphs)),
+        row("train loss", figure(last.loss), _fallen(facts, glyphs)),
         row("eval loss", figure(facts.evaluations[-1][1] if facts.evaluations else None), _best(facts)),
         *([row("accuracy", percent(facts.rightness[0]), f"F1 {facts.rightness[1]:.3f}")] if facts.rightness else []),
         Content(""),
-        graphed("learning rate", scientific(last.get("learning_rate")), "learning_rate"),
-        graphed("grad norm", figure(last.get("grad_norm")), "grad_norm"),
+        graphed("learning rate", scientific(last.learning_rate), "learning_rate"),
+        graphed("grad norm", figure(last.grad_norm), "grad_norm"),
         graphed("speed", _speed(last, "t/s"), "tokens_per_second"),
-        *([row("MFU", percent(last["mfu"]), "of the peak")] if last.get("mfu") else []),
+        *([row("MFU", percent(last.mfu), "of the peak")] if last.mfu else []),
         Content(""),
-        row("tokens", human_count(last.get("tokens"))),
+        row("tokens", human_count(last.tokens)),
         row("data wait", _data_wait(last)),
         row("elapsed", duration(_elapsed(facts))),
         row("trains", human_count(facts.prepared.get("trainable_parameters")), f"of {human_count(facts.prepared.get('total_parameters'))}"),
@@ -49,16 +52,16 @@ def narrow_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs) -> 
     evaluation = facts.evaluations[-1][1] if facts.evaluations else None
     right = [("accuracy", percent(facts.rightness[0])), ("F1", f"{facts.rightness[1]:.3f}")] if facts.rightness else []
     lines = [
-        [("loss", f"{figure(last.get('loss'))} {_fallen(facts, glyphs)}"), ("eval", f"{figure(evaluation)} {_best(facts)}"), *right],
+        [("loss", f"{figure(last.loss)} {_fallen(facts, glyphs)}"), ("eval", f"{figure(evaluation)} {_best(facts)}"), *right],
         [
-            ("speed", _speed(last, "tok/s")), ("lr", scientific(last.get("learning_rate"))),
-            ("grad norm", figure(last.get("grad_norm"))), ("data wait", _data_wait(last)),
-            *([("MFU", percent(last["mfu"]))] if last.get("mfu") else []),
+            ("speed", _speed(last, "tok/s")), ("lr", scientific(last.learning_rate)),
+            ("grad norm", figure(last.grad_norm)), ("data wait", _data_wait(last)),
+            *([("MFU", percent(last.mfu))] if last.mfu else []),
         ],
         [
-            *([] if facts.ended else [("memory", f"{human_bytes(last.get('memory_bytes'))} now")]),
-            ("memory peak" if facts.ended else "peak", f"{human_bytes(last.get('peak_memory_bytes'))} {_over(facts, request, glyphs)}"),
-            ("planned", human_bytes(request.get("planned_memory_bytes") or None)), ("tokens", human_count(last.get("tokens"))),
+            *([] if facts.ended else [("memory", f"{human_bytes(last.memory_bytes)} now")]),
+            ("memory peak" if facts.ended else "peak", f"{human_bytes(last.peak_memory_bytes)} {_over(facts, request, glyphs)}"),
+            ("planned", human_bytes(request.get("planned_memory_bytes") or None)), ("tokens", human_count(last.tokens)),
         ],
         [
             *((_name(readings[-1]), _busy(readings[-1])) for readings in list(facts.meters.values())[:2]),
@@ -76,7 +79,7 @@ def _joined(pairs: list[tuple[str, str]]) -> Content:
 
 
 def _fallen(facts: RunFacts, glyphs: Glyphs) -> str:
-    loss = facts.last.get("loss")
+    loss = facts.last.loss
     if loss is None or facts.first_loss is None or loss == facts.first_loss:
         return ""
     return f"{glyphs.down if loss < facts.first_loss else glyphs.up} {abs(facts.first_loss - loss):.3f}"
@@ -89,14 +92,14 @@ def _best(facts: RunFacts) -> str:
     return f"best {best[1]:.3f}"
 
 
-def _speed(last: dict[str, Any], unit: str) -> str:
-    speed = last.get("tokens_per_second")
+def _speed(last: MetricLine, unit: str) -> str:
+    speed = last.tokens_per_second
     return f"{human_count(speed)} {unit}" if speed else NOTHING
 
 
-def _data_wait(last: dict[str, Any]) -> str:
-    step = last.get("step_seconds")
-    return percent((last.get("data_seconds") or 0.0) / step) if step else NOTHING
+def _data_wait(last: MetricLine) -> str:
+    step = last.step_seconds
+    return percent((last.data_seconds or 0.0) / step) if step else NOTHING
 
 
 def _elapsed(facts: RunFacts) -> float | None:
@@ -107,7 +110,7 @@ def _elapsed(facts: RunFacts) -> float | None:
 
 
 def _memory(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs, row: Any, graph: int) -> list[Content]:
-    now, peak, planned = facts.last.get("memory_bytes"), facts.last.get("peak_memory_bytes"), request.get("planned_memory_bytes")
+    now, peak, planned = facts.last.memory_bytes, facts.last.peak_memory_bytes, request.get("planned_memory_bytes")
     top = max(planned or 0, peak or 0) or None
     over = _over(facts, request, glyphs)
     lines = [
@@ -121,7 +124,7 @@ def _memory(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs, row: Any, 
 
 def _over(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs) -> str:
     """A remark where more memory was used than was planned."""
-    peak, planned = facts.last.get("peak_memory_bytes"), request.get("planned_memory_bytes")
+    peak, planned = facts.last.peak_memory_bytes, request.get("planned_memory_bytes")
     return f"{glyphs.warning} over" if peak and planned and peak > planned else ""
 
 

@@ -28,6 +28,8 @@ REFRESH_SECONDS = 2.0
 """Between two checks that active runs are really alive."""
 DEVICE_SECONDS = 2.0
 """Between two readings of the devices while something runs."""
+_RECENT = 20
+"""Lines of metrics that a run's trend and the time left are told from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Tracker:
 
     def __init__(self, row: RunRow) -> None:
         self.row = row
-        self._recent: deque[tuple[float, int, float]] = deque(maxlen=20)
+        self._recent: deque[tuple[float, int, float]] = deque(maxlen=_RECENT)
         self._attempt = 1
         self._diverging = False
 
@@ -128,15 +130,17 @@ class Tracker:
                 changes |= {"step": done or 0, "total_steps": total or None, "note": event.message}
             elif event.kind in ("saved", "warning"):
                 changes["note"] = event.message
-        for line in update.metrics:
-            if "loss" in line:
-                if line.get("attempt", self._attempt) != self._attempt:  # the pause before a resume is no training time
-                    self._recent.clear()
-                    self._attempt = line["attempt"]
-                self._recent.append((line.get("time", 0.0), line.get("step", 0), line["loss"]))
-                changes |= {"step": line.get("step", 0), "loss": line["loss"], "tokens_per_second": line.get("tokens_per_second")}
-            if "eval_loss" in line:
-                changes["eval_loss"] = line["eval_loss"]
+        trained = [line for line in update.metrics if line.loss is not None]
+        for line in trained[-_RECENT:]:
+            if line.attempt != self._attempt:  # the pause before a resume is no training time
+                self._recent.clear()
+                self._attempt = line.attempt
+            self._recent.append((line.time, line.step, line.loss))
+        if trained:
+            changes |= {"step": trained[-1].step, "loss": trained[-1].loss, "tokens_per_second": trained[-1].tokens_per_second}
+        evaluated = [line.eval_loss for line in update.metrics if line.eval_loss is not None]
+        if evaluated:
+            changes["eval_loss"] = evaluated[-1]
         self.row = replace(self.row, **changes)
         if update.metrics:
             self.row = replace(self.row, **self._trend())
@@ -159,6 +163,7 @@ class _Watched:
 
     def __init__(self, run: Run) -> None:
         from ..core.runs.follow import Follower
+        from ..core.runs.spec import MetricLine
 
         self.run = run
         request = run.spec.request
@@ -168,7 +173,7 @@ class _Watched:
                 method=str(request.get("method", "")), parent=run.spec.parent,
             )
         )  # fmt: skip
-        self._follower = Follower(run, log_tail=0)
+        self._follower = Follower(run, log_tail=0, line=MetricLine)
         self._stamp = 0
         self.look()
 

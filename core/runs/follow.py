@@ -24,7 +24,7 @@ class Update:
 
     Attributes:
         state: where the run stands now.
-        metrics: new lines of ``metrics.jsonl``.
+        metrics: new lines of ``metrics.jsonl``, each a dict or what the follower was told to read them as.
         events: new events.
         log_lines: new whole lines of ``console.log``.
         meters: new readings of the run's devices.
@@ -32,7 +32,7 @@ class Update:
     """
 
     state: RunState
-    metrics: list[dict[str, Any]] = field(default_factory=list)
+    metrics: list[Any] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     log_lines: list[str] = field(default_factory=list)
     meters: list[dict[str, Any]] = field(default_factory=list)
@@ -45,11 +45,12 @@ class Follower:
     Args:
         log_tail: of the log that is there already, give only the last so many bytes; ``None``: all of it.
         meters: read those of the devices, too.
+        line: what to read a line of ``metrics.jsonl`` as: a dict, or `MetricLine` for what screens show.
     """
 
-    def __init__(self, run: Run, *, log_tail: int | None = None, meters: bool = False) -> None:
+    def __init__(self, run: Run, *, log_tail: int | None = None, meters: bool = False, line: type = dict) -> None:
         self.run = run
-        self._metrics = JsonlReader(run.dir / "metrics.jsonl")
+        self._metrics = JsonlReader(run.dir / "metrics.jsonl", line)
         self._events = JsonlReader(run.dir / "events.jsonl", Event)
         self._log = LogReader(run.dir, log_tail)
         self._meters = JsonlReader(run.dir / METERS) if meters else None

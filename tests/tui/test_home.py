@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from finetui.core.devices import Device, DeviceProcess
 from finetui.core.paths import Home
 from finetui.core.runs.follow import Update
-from finetui.core.runs.spec import RunState
+from finetui.core.runs.spec import MetricLine, RunState
 from finetui.tui.app import FineTuiApp
 from finetui.tui.feed import RunFacts
 from finetui.tui.screens.new_run import NewRunScreen
@@ -186,7 +187,7 @@ def test_the_time_left_after_a_resume_leaves_out_the_pause() -> None:
     facts.total_steps = 100
     running = RunState(state="running")
     lines = [metric_line(1), metric_line(2), metric_line(3, attempt=2, time=1.8e9), metric_line(4, attempt=2, time=1.8e9 + 1)]
-    update = Update(running, metrics=lines)
+    update = Update(running, metrics=msgspec.convert(lines, list[MetricLine]))
     facts.take(update)
     assert tracker.take(update).seconds_left == facts.seconds_left == 96
 
