@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 from finetui.tui.glyphs import UNICODE, beginning, padded, shorten
 from rich.cells import cell_len
 
@@ -22,11 +19,10 @@ def test_cutting_and_filling_count_cells() -> None:
 
 def test_lists_keep_their_columns() -> None:
     from finetui.tui.runlines import run_line
+    from finetui.tui.watching import RunRow
 
     def line(name: str) -> str:
-        row: Any = SimpleNamespace(
-            name=name, state="failed", method="lora", kind="train", active=False, error="out of memory", step=0, total_steps=0
-        )
+        row = RunRow(id="r", kind="train", name=name, state="failed", method="lora", error="out of memory")
         return run_line(row, UNICODE, 80).plain
 
     plain, wide, long = line("a plain name"), line("中文模型"), line("细胞理论是生物科学的一个理论，它认为所有生命体都由细胞构成")
