@@ -87,7 +87,7 @@ class CheckpointState(msgspec.Struct, kw_only=True):
     scheduler: dict[str, Any]
     scaler: dict[str, Any]
     files: dict[str, str]
-    examples_per_step: int = 0
+    examples_per_step: int
 
     def require_steps_of(self, examples: int) -> None:
         """Refuse to go on from here with steps of another number of examples: they would begin elsewhere in the data.
@@ -96,7 +96,7 @@ class CheckpointState(msgspec.Struct, kw_only=True):
             Incompatible: says how many there were, and how to have as many again.
         """
         before = self.examples_per_step
-        if before not in (0, examples):
+        if before != examples:
             raise Incompatible(
                 f"step {self.progress.step} was reached with {before} examples a step, this attempt takes {examples}",
                 "resume on as many devices as before, or have per_device_train_batch_size × gradient_accumulation_steps × devices "

@@ -370,7 +370,7 @@ class Loop:
             self.model, self.optimizer, self.scheduler, self.scaler, self.progress, self.method.state(self.model, self.method_options),
             random_states, self.schedule.examples_per_step,
         )  # fmt: skip
-        self.saved_time = time.monotonic()
+        self.saved_time = time.monotonic()  # writing may take minutes
         self.job.event("checkpoint", f"checkpoint at step {step}", step=step, path=str(path), best=self.progress.best_step == step)
 
     def resume(self) -> None:

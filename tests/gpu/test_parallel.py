@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from finetui.core.runs.identity import find_tagged
 from finetui.core.runs.launch import resume
-from support.models import tiny_model
-from support.runs import TESTS, Toys, toys_in
-from support.training import lines, write_rows
+from support.runs import Toys
+from support.training import lines
 from support.twos import ON_GPUS, compare_with_one, console, ended, start
 
 pytestmark = pytest.mark.skipif(torch.cuda.device_count() < 2, reason=f"needs two GPUs, there are {torch.cuda.device_count()}")
-
-
-@pytest.fixture
-def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toys]:
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    with toys_in(tmp_path / "home") as toys:
-        yield toys
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return tiny_model(tmp_path / "base", "qwen2")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_rows(tmp_path / "rows.jsonl")
 
 
 def test_two_gpus_train_as_one_does(toys: Toys, base: Path, data: Path) -> None:

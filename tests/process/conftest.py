@@ -9,16 +9,11 @@ import pytest
 from finetui.core.fsio import is_locked
 from finetui.core.runs.queue import Queue, runner_lock
 from support.disks import small_disk
+from support.fixtures import base, data, toys
 from support.gpus import Gpus, eight_gpus
 from support.runs import TESTS, Toys, toys_in, until
 
-
-@pytest.fixture
-def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toys]:
-    """Toy runs in this test's home; no process outlives the test."""
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    with toys_in(tmp_path / "home") as toys:
-        yield toys
+__all__ = ["base", "data", "toys"]
 
 
 @pytest.fixture

@@ -16,11 +16,6 @@ ROWS = [{"instruction": f"say {word}", "input": "", "output": f"{word}!"} for wo
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return tiny_model(tmp_path / "base", "qwen2")
-
-
-@pytest.fixture
 def data(tmp_path: Path) -> Path:
     path = tmp_path / "data.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))

@@ -22,14 +22,9 @@ from finetui.core.worker.train import main
 from finetui.plugins.methods.gradual_unfreezing import GradualUnfreezing, GradualUnfreezingOptions, Unfreezing
 from safetensors.torch import load_file
 from support.models import tiny_model
-from support.training import lines, losses, stopped, train, write_rows
+from support.training import lines, losses, stopped, train
 
 METHODS: dict[str, dict[str, Any]] = {"top_layers": {"num_layers": 1}, "bitfit": {"terms": ["biases", "norms"]}}
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_rows(tmp_path / "rows.jsonl")
 
 
 def logits(model: Any) -> torch.Tensor:

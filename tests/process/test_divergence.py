@@ -10,23 +10,12 @@ import pytest
 from finetui.core.paths import find_home
 from finetui.core.runs.store import RunStore
 from support.cli import finetui
-from support.models import tiny_model
-from support.training import lines, losses, train, write_rows
+from support.training import lines, losses, train
 
 EXPLOSIVE: dict[str, Any] = {
     "learning_rate": 10.0, "warmup_steps": 30, "lr_scheduler_type": "constant_with_warmup", "save_steps": 1, "max_steps": 12,
 }  # fmt: skip
 """The learning rate rises by a third with every step."""
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return tiny_model(tmp_path / "base", "qwen2")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_rows(tmp_path / "rows.jsonl")
 
 
 def test_an_exploding_loss_is_an_event_and_training_goes_on(base: Path, data: Path) -> None:

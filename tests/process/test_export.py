@@ -22,7 +22,7 @@ from finetui.core.worker.loading import load_base
 from finetui.core.worker.slots import load_slot
 from safetensors.torch import load_file, save_file
 from support.models import tiny_model
-from support.training import train, write_rows
+from support.training import train
 
 IDS = torch.tensor([[7, 100, 42, 9, 250, 33, 8, 77]])
 
@@ -39,11 +39,6 @@ def run(kind: Any, request: msgspec.Struct) -> dict[str, Any]:
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
         return model(input_ids=IDS).logits
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_rows(tmp_path / "rows.jsonl")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -20,23 +20,12 @@ from finetui.core.runs.launch import resume
 from finetui.core.runs.store import Run
 from finetui.core.worker.train import main
 from safetensors.torch import load_file
-from support.models import tiny_model
 from support.runs import Toys, until
-from support.training import lines, losses, stopped, train, write_rows
+from support.training import lines, losses, stopped, train
 from support.twos import ON_CPUS, compare_with_one, console, ended, start
 
 TWO = ON_CPUS["training"]
 DROPOUT: dict[str, Any] = {"eval_split": 0.25, "method_options": {"lora_dropout": 0.2}, "training": {"max_steps": 7, "eval_steps": 5}}
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return tiny_model(tmp_path / "base", "qwen2")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_rows(tmp_path / "rows.jsonl")
 
 
 def test_two_processes_train_as_one_does(toys: Toys, base: Path, data: Path) -> None:
@@ -107,7 +96,8 @@ def test_a_run_of_two_outlives_its_supervisor_and_stops_at_once(toys: Toys, base
     assert refresh(run).state == "running"
     stop(run, now=True)
     state = ended(run)
-    assert (state.state, state.reason.partition(";")[0]) == ("stopped", "interrupted")
+    assert state.state == "stopped"
+    assert state.reason.partition(";")[0] in ("", "interrupted"), "a step may end, and with it the run, before SIGTERM comes"
     assert find_tagged(run.id) == []
 
 

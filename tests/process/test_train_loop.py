@@ -18,11 +18,6 @@ from support.models import FAMILIES, tiny_model
 from support.training import ROWS, lines, losses, make_job, train, write_rows
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_rows(tmp_path / "rows.jsonl")
-
-
 def weights(result: dict[str, Any]) -> dict[str, torch.Tensor]:
     return load_file(Path(result["adapter"]) / "adapter_model.safetensors")
 

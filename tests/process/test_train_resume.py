@@ -18,23 +18,12 @@ from finetui.core.worker.loop import Loop
 from finetui.core.worker.train import main, prepare
 from safetensors.torch import load_file
 from support.disks import leave, small_disk
-from support.models import tiny_model
 from support.training import lines, losses, make_job, stopped, train, write_rows
 
 OPTIONS: dict[str, Any] = {
     "eval_split": 0.25, "method_options": {"lora_dropout": 0.2},
     "training": {"max_steps": 10, "save_steps": 2, "save_total_limit": 3, "eval_steps": 5, "per_device_train_batch_size": 2},
 }  # fmt: skip
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return tiny_model(tmp_path / "base", "qwen2")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_rows(tmp_path / "rows.jsonl")
 
 
 @pytest.mark.parametrize("method", ["lora", "full", "qlora"])
