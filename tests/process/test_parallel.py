@@ -20,7 +20,7 @@ from finetui.core.runs.launch import resume
 from finetui.core.runs.store import Run
 from finetui.core.worker.train import main
 from safetensors.torch import load_file
-from support.runs import Toys, until
+from support.runs import Toys, kill_supervisor, until
 from support.training import lines, losses, stopped, train
 from support.twos import ON_CPUS, compare_with_one, console, ended, start
 
@@ -73,7 +73,7 @@ def test_a_killed_rank_ends_the_run(toys: Toys, base: Path, data: Path) -> None:
 def endless(toys: Toys, base: Path, data: Path) -> Run:
     """A run of two that trains until it is stopped."""
     run = start(toys, base, data, ON_CPUS, training={"max_steps": 100_000, "save_minutes": 0, "save_steps": 100_000})
-    until(lambda: run.metrics(), 120, "the first step")
+    until(lambda: run.metrics() and run.state().state == "running", 120, "the first step")
     return run
 
 
@@ -89,10 +89,7 @@ def test_a_killed_launcher_takes_its_ranks_along(toys: Toys, base: Path, data: P
 
 def test_a_run_of_two_outlives_its_supervisor_and_stops_at_once(toys: Toys, base: Path, data: Path) -> None:
     run = endless(toys, base, data)
-    supervisor = run.state().supervisor
-    assert supervisor is not None
-    os.kill(supervisor.pid, signal.SIGKILL)
-    until(lambda: supervisor.pid not in [process.pid for process in find_tagged(run.id)], what="its end")
+    kill_supervisor(run)
     assert refresh(run).state == "running"
     stop(run, now=True)
     state = ended(run)

@@ -11,19 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from finetui.core.errors import Refused
-from finetui.core.fsio import is_locked, read_json, write_json
+from finetui.core.fsio import read_json, write_json
 from finetui.core.runs.adopt import refresh, refresh_all
 from finetui.core.runs.identity import find_tagged, identify, is_alive, signal_process
 from finetui.core.runs.launch import resume, start_supervisor
 from finetui.core.runs.spec import RunSpec, RunState
 from finetui.core.runs.store import Run
-from support.runs import Toys, python, until, wait_for, wait_for_end
-
-
-def kill_supervisor(run: Run) -> None:
-    """SIGKILL the supervisor and wait until its lock is free."""
-    assert signal_process(run.state().supervisor, signal.SIGKILL)
-    until(lambda: not is_locked(run.dir / "lock"), what="the supervisor's end")
+from support.runs import Toys, kill_supervisor, python, until, wait_for, wait_for_end
 
 
 def kill_job(run: Run) -> None:

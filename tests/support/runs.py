@@ -33,6 +33,12 @@ def until(condition: Callable[[], Any], seconds: float = 15.0, what: str = "") -
     return value
 
 
+def kill_supervisor(run: Run) -> None:
+    """SIGKILL the supervisor and wait until its lock is free."""
+    assert signal_process(run.state().supervisor, signal.SIGKILL)
+    until(lambda: not is_locked(run.dir / "lock"), what="the supervisor's end")
+
+
 def wait_for(run: Run, *states: str, seconds: float = 15.0) -> RunState:
     """Wait for one of these states, as written by the supervisor (nobody else looks after the run meanwhile)."""
     until(lambda: run.state().state in states, seconds, f"{states}, now {run.state()}")
