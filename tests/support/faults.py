@@ -297,7 +297,10 @@ def corrupt_newest(run: Run, rng: random.Random) -> None:
     found = sorted((run.dir / "checkpoints").glob("step-*"))
     if len(found) < 2:
         return
-    path = rng.choice(sorted(found[-1].iterdir()))
+    files = sorted(found[-1].iterdir())
+    if not files:  # a kill left an empty folder: damage enough
+        return
+    path = rng.choice(files)
     content = path.read_bytes()
     match rng.randrange(3):
         case 0:
