@@ -11,6 +11,11 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The switch of `support.snapshots`."""
+    parser.addoption("--update-snapshots", action="store_true", help="write tests/tui/snapshots anew from what is painted")
+
+
 @pytest.fixture(scope="session")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that all tests share: what it holds depends on the installed libraries only."""
