@@ -33,6 +33,7 @@ class LoadedAdapter(msgspec.Struct, frozen=True):
         kind: PEFT type in lower case, or ``full``.
         bytes: memory it takes beside the base.
         seconds: it took to load.
+        no_blend: why it cannot be part of a blend; empty when it can.
     """
 
     name: str
@@ -40,6 +41,7 @@ class LoadedAdapter(msgspec.Struct, frozen=True):
     kind: str
     bytes: int
     seconds: float
+    no_blend: str = ""
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from ..inference import Generation
 from ..planner.reading import read_model
 from .batches import Batch, collate
 from .encoding import cut
-from .engine import Engine
+from .engine import Chosen, Engine
 from .forward import class_logits
 from .precision import Precision
 from .rendering import ChatRenderer
@@ -117,7 +117,7 @@ def predict(model: Any, encoded: Encoded, labels: Sequence[str], precision: Prec
     return dict(sorted(zip(labels, chances), key=lambda pair: -pair[1]))
 
 
-def classify(engine: Engine, text: str, adapter: str | None = None) -> Generation:
+def classify(engine: Engine, text: str, adapter: Chosen = None) -> Generation:
     """What ``adapter`` (none: the base, where it was trained to classify) takes ``text`` for.
 
     Raises:

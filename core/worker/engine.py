@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,16 @@ import torch
 
 from ..api import Task
 from ..catalog.classes import classes_of, task_of
-from ..errors import Incompatible, NameTaken, NotFound, closest
+from ..errors import Incompatible, NameTaken, NotFound, UsageError, closest
 from ..inference import LoadedAdapter
 from ..planner.reading import read_model
+from .blending import Blend, make_blend, why_not
 from .loading import compute_device, load_base, load_tokenizer, quiet_libraries
 from .slots import Slot, load_slot
+
+
+Chosen = str | Mapping[str, float] | None
+"""Who is to answer: an adapter by name, a blend of several by their weights, or nobody but the base."""
 
 
 def require_task(adapter: Path, task: Task) -> None:
@@ -56,25 +63,26 @@ class Engine:
         self._base_labels = classes_of(read_model(path).config) if task == "seq-cls" else []
         self.base.requires_grad_(False)
         self._keep_head_fast()
-        self.active: str | None = None
+        self.active: Chosen = None
         self._slots: dict[str, Slot] = {}
+        self._on: Slot | None = None
+        self._blend: Blend | None = None
         self.seconds = time.perf_counter() - started
 
     @property
     def model(self) -> Any:
         """What to call for logits and generation with the active adapter."""
-        wrapper = self._slots[self.active].wrapper if self.active is not None else None
-        return self.base if wrapper is None else wrapper
+        return self.base if self._on is None or self._on.wrapper is None else self._on.wrapper
 
     @property
     def virtual_tokens(self) -> int:
         """Positions that the active adapter takes in front of the prompt."""
-        return self._slots[self.active].virtual_tokens if self.active is not None else 0
+        return self._on.virtual_tokens if self._on is not None else 0
 
     @property
     def labels(self) -> list[str]:
         """Classes that the model as it is tells apart, in order; none of a base that was never trained to."""
-        return self._slots[self.active].labels if self.active is not None else self._base_labels
+        return self._on.labels if self._on is not None else self._base_labels
 
     def add(self, name: str, path: Path) -> LoadedAdapter:
         """Load an adapter; which one is active does not change.
@@ -95,31 +103,56 @@ class Engine:
         return self._resident(name)
 
     def remove(self, name: str) -> None:
-        """Drop an adapter; where it was active, nothing is afterwards.
+        """Drop an adapter; where it was active, alone or in a blend, nothing is afterwards.
 
         Raises:
             NotFound: no such adapter.
         """
         self._slot(name)
-        if self.active == name:
+        if name == self.active or (isinstance(self.active, Mapping) and name in self.active):
             self.activate(None)
+        if self._blend is not None and name in self._blend.names:
+            self._blend = None
         del self._slots[name]
 
-    def activate(self, name: str | None) -> float:
-        """Swap to an adapter, or to the base with ``None``; returns the seconds it took.
+    def activate(self, chosen: Chosen) -> float:
+        """Swap to an adapter, to a blend by its weights, or to the base with ``None``; returns the seconds it took.
+
+        A blend of the same adapters with other weights costs as good as nothing. One adapter with weight 1 is that adapter.
 
         Raises:
-            NotFound: no such adapter; the active one stays.
+            NotFound: no such adapter; what is active stays.
+            Incompatible: an adapter of the blend cannot be weighed.
+            UsageError: a weight is not a finite number.
         """
         started = time.perf_counter()
-        if name != self.active:
-            incoming = self._slot(name) if name is not None else None
-            if self.active is not None:
-                self._slots[self.active].switch_off()
-            if incoming is not None:
-                incoming.switch_on()
-            self.active = name
+        if chosen != self.active:
+            incoming = self._chosen_slot(chosen)
+            if incoming is not self._on:
+                if self._on is not None:
+                    self._on.switch_off()
+                if incoming is not None:
+                    incoming.switch_on()
+            self.active, self._on = dict(chosen) if isinstance(chosen, Mapping) else chosen, incoming
         return time.perf_counter() - started
+
+    def _chosen_slot(self, chosen: Chosen) -> Slot | None:
+        if not isinstance(chosen, Mapping):
+            return self._slot(chosen) if chosen is not None else None
+        for name, weight in chosen.items():
+            if not math.isfinite(weight):
+                raise UsageError(f"the weight of '{name}' is {weight}, not a finite number", "for example 0.7")
+            reason = why_not(self._slot(name))
+            if reason:
+                raise Incompatible(
+                    f"'{name}' ({self._slot(name).kind}) cannot be blended: {reason}", "blend LoRA and its relatives; swap to this one instead"
+                )
+        if list(chosen.values()) == [1.0]:
+            return self._slot(next(iter(chosen)))
+        if self._blend is None or self._blend.names != tuple(chosen):
+            self._blend = make_blend({name: self._slot(name) for name in chosen})
+        self._blend.weigh(chosen)
+        return self._blend
 
     def status(self) -> dict[str, Any]:
         """What is loaded: ``{model, device, dtype, seconds, active, adapters}``."""
@@ -140,7 +173,7 @@ class Engine:
 
     def _resident(self, name: str) -> LoadedAdapter:
         slot = self._slots[name]
-        return LoadedAdapter(name, str(slot.path), slot.kind, slot.bytes, slot.seconds)
+        return LoadedAdapter(name, str(slot.path), slot.kind, slot.bytes, slot.seconds, why_not(slot))
 
     def _keep_head_fast(self) -> None:
         """Let the output head require gradients, which nothing here computes.

@@ -14,7 +14,7 @@ from transformers.generation.streamers import BaseStreamer
 from ..api import Rendered, Turn
 from ..errors import UsageError
 from ..inference import Generation
-from .engine import Engine
+from .engine import Chosen, Engine
 from .rendering import ChatRenderer
 
 _REPLACEMENT = "\ufffd"
@@ -61,20 +61,20 @@ def end_tokens(tokenizer: Any, model: Any) -> list[int]:
 def generate(
     engine: Engine,
     ids: Sequence[int],
-    adapter: str | None = None,
+    adapter: Chosen = None,
     sampling: Sampling = GREEDY,
     *,
     on_text: Callable[[str], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generation:
-    """Continue ``ids`` with ``adapter`` active (none: the base).
+    """Continue ``ids`` with ``adapter``, or a blend of several, active (none: the base).
 
     Args:
         on_text: called with each piece of text as soon as it is readable; together they are the answer's text.
         stop: asked before every token whether to end now.
 
     Raises:
-        NotFound: no such adapter is resident.
+        NotFound, Incompatible: as `Engine.activate`.
         UsageError: the prompt is empty, or leaves no room in the model's context.
     """
     swap_seconds = engine.activate(adapter)
