@@ -14,46 +14,14 @@ from ..core import registry
 from ..core.api import Task
 from ..core.config import read_toml
 from ..core.errors import FineTUIError, UsageError
-from ..core.options import Option, describe
+from ..core.options import describe
 from ..core.runs.requests import start, train_request
 from ..core.training import TrainingOptions
-from .command import App, command, key_values, settings_of, share_gpu_option, toml_value
+from .command import App, command, key_values, settings_of, share_gpu_option
 from .data import COLUMNS_HELP, TASK_HELP, columns_of
+from .flags import flag
 from .output import narrate, size, write_json
 from .watch import outcome, watch
-
-_TYPES: dict[str, Any] = {"int": click.INT, "float": click.FLOAT}
-
-
-class TomlValue(click.ParamType):
-    """A flag's value in TOML notation, for lists and options that take several types."""
-
-    name = "value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return toml_value(value) if isinstance(value, str) else value
-
-
-def flag(row: Option) -> click.Option:
-    """An option as a command-line flag; left out, it is not passed on, so that defaults live in one place."""
-    words = f"{row.help} [default: {_default(row.default)}]"
-    name = row.name.replace(".", "_")
-    if row.kind == "bool":
-        made = click.Option([f"{row.flag}/--no-{row.flag[2:]}", name], default=None, help=words)
-    elif row.kind == "choice":
-        made = click.Option([row.flag, name], type=click.Choice(row.choices), default=None, help=words)
-    else:
-        made = click.Option([row.flag, name], type=_TYPES.get(row.kind, TomlValue()), default=None, metavar=row.kind.upper(), help=words)
-    made.name = row.name  # click declares identifiers only; options of parts are `part.key`
-    return made
-
-
-def _default(value: Any) -> str:
-    if value is None or value in ([], {}, ""):
-        return "none"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
 
 
 class TrainCommand(click.Command):

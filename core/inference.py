@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from .api import Task
+from .blends import blend_text
 from .catalog.catalog import Catalog
 from .catalog.classes import task_of
 from .catalog.digest import weight_files
@@ -76,12 +77,14 @@ class Answer(Generation, frozen=True, kw_only=True):
     """What was generated and by whom; its builtins are a row of ``finetui generate --json``.
 
     Attributes:
-        adapter: folder of the adapter, ``None`` for the base.
-        name: of the adapter, or of the base.
+        adapter: folder of the adapter, ``None`` for the base and for a blend.
+        name: of the adapter, or of the base; a blend's in words.
+        blend: weights of a blend by the adapters' folders.
     """
 
     adapter: str | None
     name: str
+    blend: dict[str, float] = {}
 
 
 class Playground:
@@ -127,8 +130,12 @@ class Playground:
         """What the base is loaded for: that of the first adapter, else what its kind allows."""
         for entry in entries:
             self._require_task(entry)
+        self._place: dict[str, Any] = {"log": log, "gpus": gpus, "share_gpu": share_gpu, "what": what}
+        self._start(entries)
+
+    def _start(self, entries: Sequence[AdapterEntry]) -> None:
         memory = loaded_bytes([self.model.path, *(entry.path for entry in entries)])
-        self._session = WorkerSession(log, gpus, memory=memory, share_gpu=share_gpu, what=what)
+        self._session = WorkerSession(memory=memory, **self._place)
         try:
             self.status: dict[str, Any] = self._session.call("load", model_path=self.model.path, task=self.task)
             """``{model, task, device, dtype, seconds, …}`` of the loaded base."""
@@ -137,6 +144,17 @@ class Playground:
         except BaseException:
             self._session.close()
             raise
+
+    def restart(self) -> None:
+        """A new worker with the base and the same adapters, whatever became of the one before.
+
+        Raises:
+            DeviceBusy, FineTUIError: as when the playground was made.
+        """
+        self._session.close()
+        entries = [self._resolve(loaded.path) for loaded in self.adapters]
+        self._loaded.clear()
+        self._start(entries)
 
     @property
     def adapters(self) -> list[LoadedAdapter]:
@@ -168,17 +186,23 @@ class Playground:
         self._session.call("remove_adapter", name=self._find(name).name)
         del self._loaded[name]
 
+    def swap(self, adapter: str | Mapping[str, float] | None) -> float:
+        """Let an adapter, a blend or the base answer from now on; returns the seconds it took. Answers swap by themselves, too.
+
+        Raises:
+            NotFound, Incompatible: as `stream`.
+        """
+        self._whose(adapter)
+        return self._session.call("activate", adapter=adapter)["swap_seconds"]
+
     def stream(
         self,
         prompt: str = "",
         *,
         messages: Sequence[Mapping[str, str]] | None = None,
-        adapter: str | None = None,
+        adapter: str | Mapping[str, float] | None = None,
         raw: bool = False,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
+        **sampling: Any,
     ) -> Iterator[str | Answer]:
         """Generate; yields pieces of text as they come and the `Answer` last. Closing the iterator early cancels.
 
@@ -187,20 +211,19 @@ class Playground:
         Args:
             prompt: one user turn; with ``raw`` the text to continue as it is.
             messages: a conversation instead, ``{"role", "content"}`` each.
-            adapter: name of a loaded one; none: the base.
-            temperature: 0 takes the most probable token every time.
+            adapter: name of a loaded one, or weights of several by name (a blend); none: the base.
+            sampling: values of `core.sampling.Sampling` by name.
 
         Raises:
             NotFound: ``adapter`` is not loaded.
-            UsageError: the prompt is empty or longer than the model's context.
+            Incompatible: an adapter of the blend cannot be weighed.
+            UsageError: the prompt is empty or longer than the model's context, or a value of ``sampling`` is out of its range.
             WorkFailed: the worker died.
         """
-        chosen = self._current(adapter) if adapter is not None else None
+        whose = self._whose(adapter)
         asked: dict[str, Any] = {"prompt": prompt} if messages is None else {"messages": list(messages)}
-        asked |= {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "seed": seed, "raw": raw}
-        for item in self._session.stream("generate", adapter=adapter, **asked):
+        for item in self._session.stream("generate", adapter=adapter, raw=raw, **asked, **sampling):
             if "result" in item:
-                whose = {"adapter": chosen.path if chosen else None, "name": chosen.name if chosen else self.model.name}
                 yield msgspec.convert({**item["result"], **whose}, Answer)
             else:
                 yield item["text"]
@@ -251,6 +274,14 @@ class Playground:
         loaded = msgspec.convert(self._session.call("add_adapter", name=name, path=entry.path), LoadedAdapter)
         self._loaded[name], self._stamps[name] = loaded, stamp
         return loaded
+
+    def _whose(self, adapter: str | Mapping[str, float] | None) -> dict[str, Any]:
+        """What an `Answer` says of who gave it; adapters that were trained anew are read again."""
+        if adapter is None:
+            return {"adapter": None, "name": self.model.name}
+        if isinstance(adapter, str):
+            return {"adapter": self._current(adapter).path, "name": adapter}
+        return {"adapter": None, "name": blend_text(adapter), "blend": {self._current(name).path: adapter[name] for name in adapter}}
 
     def _current(self, name: str) -> LoadedAdapter:
         """The loaded adapter, read again where it was trained anew meanwhile; one whose files are gone stays as it is."""

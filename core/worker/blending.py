@@ -66,10 +66,15 @@ class BlendedLayer(nn.Module):
 
 def _addition(layer: Any, x: torch.Tensor, output: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
     """What an adapter's layer adds to the base's ``output`` for ``x``."""
-    if isinstance(layer, LoraLayer) and ADAPTER in layer.lora_A and ADAPTER not in layer.lora_variant:
-        down, up = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]  # without a second pass through the base
-        return up(down(x.to(down.weight.dtype))) * layer.scaling[ADAPTER]
-    return layer(x, *args, **kwargs) - output
+    if not _is_plain_lora(layer):
+        return layer(x, *args, **kwargs) - output
+    down, up = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]  # without a second pass through the base
+    return up(down(x.to(down.weight.dtype))) * layer.scaling[ADAPTER]
+
+
+def _is_plain_lora(layer: Any) -> bool:
+    """Whether a layer adds ``B(A(x))`` and nothing else: no DoRA or other variant, not on an embedding."""
+    return isinstance(layer, LoraLayer) and ADAPTER in layer.lora_A and ADAPTER not in layer.lora_variant
 
 
 @dataclass

@@ -20,7 +20,6 @@ from .blending import Blend, make_blend, why_not
 from .loading import compute_device, load_base, load_tokenizer, quiet_libraries
 from .slots import Slot, load_slot
 
-
 Chosen = str | Mapping[str, float] | None
 """Who is to answer: an adapter by name, a blend of several by their weights, or nobody but the base."""
 
@@ -145,7 +144,8 @@ class Engine:
             reason = why_not(self._slot(name))
             if reason:
                 raise Incompatible(
-                    f"'{name}' ({self._slot(name).kind}) cannot be blended: {reason}", "blend LoRA and its relatives; swap to this one instead"
+                    f"'{name}' ({self._slot(name).kind}) cannot be blended: {reason}",
+                    "blend LoRA and its relatives; swap to this one instead",
                 )
         if list(chosen.values()) == [1.0]:
             return self._slot(next(iter(chosen)))

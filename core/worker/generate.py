@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
@@ -14,25 +13,11 @@ from transformers.generation.streamers import BaseStreamer
 from ..api import Rendered, Turn
 from ..errors import UsageError
 from ..inference import Generation
+from ..sampling import Sampling
 from .engine import Chosen, Engine
 from .rendering import ChatRenderer
 
 _REPLACEMENT = "\ufffd"
-
-
-class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to choose tokens.
-
-    Attributes:
-        temperature: 0 takes the most probable token.
-        top_p: share of the probability mass that is sampled from.
-        seed: of the sampling; the same seed gives the same text.
-    """
-
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
 
 
 GREEDY = Sampling()
@@ -119,11 +104,11 @@ def _room(engine: Engine, prompt_tokens: int) -> int:
 
 
 def _generation_config(sampling: Sampling, max_new_tokens: int, ends: list[int]) -> GenerationConfig:
-    if sampling.max_new_tokens < 1 or sampling.temperature < 0 or not 0 < sampling.top_p <= 1:
-        raise UsageError("sampling options out of range", "max_new_tokens ≥ 1, temperature ≥ 0, 0 < top_p ≤ 1")
     chosen: dict[str, Any] = {"do_sample": False}
     if sampling.temperature > 0:
-        chosen = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        chosen = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+    if sampling.repetition_penalty is not None:
+        chosen["repetition_penalty"] = sampling.repetition_penalty
     return GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=ends[0] if ends else None, num_beams=1, **chosen)
 
 

@@ -19,7 +19,9 @@ import msgspec
 
 from ..api import Task, Turn
 from ..errors import FineTUIError, OutOfMemory, UsageError, WorkFailed
+from ..options import parse
 from ..runs.failure import describe_error
+from ..sampling import Sampling
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -98,6 +100,10 @@ class Operations:
         self.engine.remove(name)
         return self.engine.status()
 
+    def activate(self, emit: Emit, stop: Callable[[], bool], *, adapter: str | dict[str, float] | None = None) -> dict[str, Any]:
+        """Swap to an adapter, a blend or the base."""
+        return {"swap_seconds": self.engine.activate(adapter)}
+
     def status(self, emit: Emit, stop: Callable[[], bool]) -> dict[str, Any]:
         """What is loaded."""
         return self.engine.status() if self._engine else {"model": None, "adapters": [], "active": None}
@@ -109,26 +115,26 @@ class Operations:
         *,
         prompt: str | None = None,
         messages: list[dict[str, str]] | None = None,
-        adapter: str | None = None,
+        adapter: str | dict[str, float] | None = None,
         raw: bool = False,
         **sampling: Any,
     ) -> dict[str, Any]:
-        """Continue a prompt or a conversation with ``adapter`` (none: the base); chunks are ``{"text"}``.
+        """Continue a prompt or a conversation with ``adapter`` (a name, a blend's weights, none: the base); chunks are ``{"text"}``.
 
         A classifier gives the label of the prompt, or of the conversation's last message.
         """
         from .classify import classify
-        from .generate import Sampling, generate, prompt_ids
+        from .generate import generate, prompt_ids
 
         if (prompt is None) == (messages is None):
             raise UsageError("generate takes either a prompt or messages")
+        options = parse(Sampling, sampling)
         if self.engine.task == "seq-cls":
             verdict = classify(self.engine, messages[-1]["content"] if messages else prompt or "", adapter)
             emit({"text": verdict.text})
             return msgspec.to_builtins(verdict)
         turns = [Turn(message["role"], message["content"]) for message in messages or [{"role": "user", "content": prompt or ""}]]
         ids = prompt_ids(self.engine.tokenizer, prompt if raw else None, turns)
-        options = msgspec.convert(sampling, Sampling)
         answer = generate(self.engine, ids, adapter, options, on_text=lambda text: emit({"text": text}), stop=stop)
         return msgspec.to_builtins(answer)
 
@@ -151,7 +157,7 @@ class Operations:
         return probe_folder(**arguments)
 
 
-OPERATIONS = frozenset({"load", "add_adapter", "remove_adapter", "status", "generate", "preview", "lengths", "probe"})
+OPERATIONS = frozenset({"load", "add_adapter", "remove_adapter", "activate", "status", "generate", "preview", "lengths", "probe"})
 
 
 def answer(operations: Operations, channel: Channel, request: Request) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from finetui.core.catalog.manifest import read_manifest
+from finetui.core.sampling import Sampling
 from finetui.core.worker.engine import Engine
-from finetui.core.worker.generate import Sampling, generate, prompt_ids
+from finetui.core.worker.generate import generate, prompt_ids
 from finetui.core.worker.train import main
 from safetensors.torch import load_file
 from support.models import ARCHITECTURES, tiny_model

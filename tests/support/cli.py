@@ -26,11 +26,11 @@ class Done:
         return json.loads(self.out)
 
 
-def finetui(*arguments: object, timeout: float = 240, **environment: str) -> Done:
-    """Run ``finetui`` with ``arguments``; extra keywords are environment variables."""
+def finetui(*arguments: object, timeout: float = 240, typed: str = "", **environment: str) -> Done:
+    """Run ``finetui`` with ``arguments`` and ``typed`` on its stdin; extra keywords are environment variables."""
     done = subprocess.run(
         [sys.executable, "-m", "finetui", *map(str, arguments)],
-        capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment}, input=typed,
     )  # fmt: skip
     return Done(done.returncode, done.stdout, done.stderr)
 

@@ -81,7 +81,13 @@ def test_kinds_and_ranks_blend_with_one_another(tmp_path: Path) -> None:
     for name, folder in folders.items():
         engine.add(name, folder)
     everything = {name: 0.4 + 0.1 * number for number, name in enumerate(folders)}
-    for weights in ({"lora": 0.6, "wide": 0.5}, {"dora": 0.5, "lora": 0.5}, {"some": -1.0, "ia3": 0.3}, {"embedding": 0.5, "lokr": 2.0}, everything):
+    for weights in (
+        {"lora": 0.6, "wide": 0.5},
+        {"dora": 0.5, "lora": 0.5},
+        {"some": -1.0, "ia3": 0.3},
+        {"embedding": 0.5, "lokr": 2.0},
+        everything,
+    ):
         engine.activate(weights)
         assert_close(logits(engine), exact_logits(base, {folders[name]: weight for name, weight in weights.items()}))
 
@@ -152,7 +158,10 @@ def test_what_cannot_be_weighed_says_why(tmp_path: Path) -> None:
         "prompt": (make_adapter(tmp_path / "prompt", base, config=prompt), "virtual tokens"),
         "full": (make_full(tmp_path / "full", base), "replaces weights"),
         "biased": (make_adapter(tmp_path / "biased", base, config=lora(bias="all")), "replaces weights"),
-        "head": (make_adapter(tmp_path / "head", base, config=lora(target_modules=["q_proj"], modules_to_save=["lm_head"])), "whole modules"),
+        "head": (
+            make_adapter(tmp_path / "head", base, config=lora(target_modules=["q_proj"], modules_to_save=["lm_head"])),
+            "whole modules",
+        ),
     }
     for name in ("prefix_tuning", "adapter", "mam"):
         trained(base, tmp_path / name, name, "causal-lm", IDS)

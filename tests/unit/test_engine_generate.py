@@ -9,8 +9,10 @@ import pytest
 import torch
 from finetui.core.api import Turn
 from finetui.core.errors import NotFound, UsageError
+from finetui.core.options import parse
+from finetui.core.sampling import Sampling, changes
 from finetui.core.worker.engine import Engine
-from finetui.core.worker.generate import Sampling, _TextStream, end_tokens, generate, prompt_ids
+from finetui.core.worker.generate import _TextStream, end_tokens, generate, prompt_ids
 from support.adapters import lora, make_adapter
 from support.models import FAMILIES, tiny_model, tiny_tokenizer
 
@@ -152,6 +154,25 @@ def test_what_cannot_be_generated(tmp_path: Path) -> None:
         generate(engine, [])
     with pytest.raises(NotFound, match="b"):
         generate(engine, [5], "b")
-    for wrong in (Sampling(0), Sampling(temperature=-1.0), Sampling(top_p=0.0)):
-        with pytest.raises(UsageError):
-            generate(engine, [5], None, wrong)
+
+
+def test_sampling_values_have_ranges() -> None:
+    for wrong in ({"max_new_tokens": 0}, {"temperature": -1.0}, {"top_p": 1.1}, {"top_k": -1}, {"repetition_penalty": 0.0}, {"seed": -1}):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            parse(Sampling, wrong)
+    assert changes(Sampling()) == ""
+    assert changes(parse(Sampling, {"temperature": 0.7, "top_k": 5})) == "temperature 0.7, top_k 5"
+
+
+def test_top_k_top_p_and_the_penalty_do_what_they_say(tmp_path: Path) -> None:
+    engine = Engine(tiny_model(tmp_path / "base", "llama"))
+    ids = prompt_ids(engine.tokenizer, "Once", [])
+    greedy = generate(engine, ids, None, Sampling(24)).text
+    for narrow in (Sampling(24, temperature=5.0, top_k=1), Sampling(24, temperature=5.0, top_p=0.0)):
+        assert generate(engine, ids, None, narrow).text == greedy
+    assert generate(engine, ids, None, Sampling(24, temperature=5.0, top_k=2)).text != greedy
+    assert generate(engine, ids, None, Sampling(24, repetition_penalty=1.0)).text == greedy
+    with torch.no_grad():
+        expected = engine.base.generate(input_ids=torch.tensor([ids]), max_new_tokens=24, do_sample=False, repetition_penalty=1.8)
+    penalised = generate(engine, ids, None, Sampling(24, repetition_penalty=1.8)).text
+    assert penalised == engine.tokenizer.decode(expected[0, len(ids) :], skip_special_tokens=True) != greedy

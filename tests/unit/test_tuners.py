@@ -14,8 +14,9 @@ from finetui.core.catalog.peftfiles import read_adapter, shape_conflicts
 from finetui.core.errors import Incompatible
 from finetui.core.options import parse
 from finetui.core.planner.reading import read_model
+from finetui.core.sampling import Sampling
 from finetui.core.worker.engine import Engine
-from finetui.core.worker.generate import Sampling, generate
+from finetui.core.worker.generate import generate
 from finetui.core.worker.loading import load_base
 from finetui.core.worker.merge import require_mergeable
 from peft import PeftModel, PeftType, get_peft_model_state_dict
