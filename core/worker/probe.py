@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -145,6 +146,7 @@ def probe(
 
 def _allocated(step: Any) -> int:
     """Most bytes that torch's CPU allocator gave out at once during a call of ``step``, over what was out before."""
+    gc.collect()  # what an earlier model left must not be freed, and taken off, in the middle
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         step()
     events: list[Any] = list(recorded.profiler.kineto_results.events())  # pyright: ignore[reportOptionalMemberAccess]

@@ -67,6 +67,7 @@ class Counting(TorchDispatchMode):
         self.now = self.gradients = self.peak = self.gradients_at_peak = self.true_positions = 0
         self.weight_shapes: set[torch.Size] = set()
         self.answer = False
+        self._scores: weakref.ref[torch.Tensor] | None = None
         self._sizes: dict[int, int] = {}
         self._gradients: set[int] = set()
         self._templates: dict[Any, list[tuple[Any, ...]]] = {}
@@ -77,7 +78,11 @@ class Counting(TorchDispatchMode):
             return self._content(name, args[0])
         if name == "aten::index":
             args = (args[0], [place for index in args[1] for place in self._places(index)])
+        if name == "aten::add" and self._scores is not None and args[0] is self._scores():
+            name = "aten::add_"  # a mask in torch's own attention: added in place, but not to a tensor of a class of our own
         made = self._results(func, name, args, kwargs)
+        if name == "aten::_unsafe_view" and made.ndim == 4:  # a product of matrices per row and head, not scaled afterwards
+            self._scores = weakref.ref(made)
         if scratch := _scratch_bytes(name, args, self.device):
             self._note_peak(self.now + scratch)
         return made
@@ -202,6 +207,8 @@ def _scratch_bytes(name: str, args: Any, device: torch.device) -> int:
         return args[0].numel() * args[0].itemsize
     if name == "aten::mkldnn_rnn_layer_backward":  # in the library's own layout: the inputs' weight, and the gradients of both weights
         return (2 * args[1].numel() + args[2].numel()) * args[1].itemsize
+    if name == "aten::_scaled_dot_product_flash_attention_for_cpu_backward":
+        return _attention_blocks_bytes(*args[1:3])
     if name in _MIXED and device.type == "cpu" and len(args) > 1 and isinstance(args[1], torch.Tensor) and args[1].ndim:
         first, second = args[0], args[1]
         if first.dtype != second.dtype:  # one is converted to the other's type before
@@ -209,3 +216,15 @@ def _scratch_bytes(name: str, args: Any, device: torch.device) -> int:
             copies = 2 if narrow_first and name.endswith("_") else 1  # in place the result is made apart
             return copies * wide * (first if narrow_first else second).numel()
     return 0
+
+
+def _attention_blocks_bytes(query: torch.Tensor, key: torch.Tensor) -> int:
+    """What the backward pass of attention on the CPU holds: each thread has a block of the scores and one of their gradients.
+
+    The blocks are those of torch's ``cpu_flash_attention_backward``: up to 512 keys wide, their height grows with the queries;
+    in float32, and once more in the queries' type where that is narrower.
+    """
+    queries, keys = query.shape[-2], min(key.shape[-2], 512)
+    height = min(queries, 256 if queries >= 768 else 64 if queries >= 192 else 32)
+    each = 4 if query.itemsize == 4 else 4 + query.itemsize
+    return torch.get_num_threads() * 2 * height * keys * each
