@@ -64,17 +64,20 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "obj": None})
 @click.version_option(__version__, prog_name="finetui", message="%(prog)s %(version)s")
 @global_options
+@click.option("--ascii", is_flag=True, help="Without a command: draw the screen with ASCII characters only.")
 @click.pass_context
-def root(context: click.Context) -> None:
+def root(context: click.Context, ascii: bool) -> None:
     """Fine-tune, compare, swap, merge and publish language-model adapters from a terminal.
 
     Without a command, finetui opens the screen.
     """
     if context.invoked_subcommand is None:
-        context.exit(_open_screen(app_of(context)))
+        context.exit(_open_screen(app_of(context), ascii))
+    if ascii:
+        raise UsageError("--ascii is for the screen, which opens without a command", f"finetui {context.invoked_subcommand} --help")
 
 
-def _open_screen(app: App) -> int:
+def _open_screen(app: App, ascii: bool) -> int:
     if app.json:
         raise UsageError("--json needs a command", "finetui --help lists the commands")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -83,7 +86,7 @@ def _open_screen(app: App) -> int:
         raise UsageError("TERM=dumb cannot show the screen", "set TERM (for example xterm-256color), or use the commands: finetui --help")
     from ..tui.app import run_app
 
-    return run_app(app.home, app.settings)
+    return run_app(app.home, app.settings, ascii=ascii)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +31,11 @@ class NotifySettings:
 class Settings:
     """Everything that can be configured. Command-line flags override it."""
 
-    theme: str = option("finetui-dark", "Colour theme of the screen.", group="Screen")
+    theme: str = option(
+        "finetui-dark", "Colour theme of the screen: finetui-dark, -light, -contrast, -16, or one of Textual's.", group="Screen"
+    )
     ascii: bool = option(False, "Draw with ASCII characters only.", group="Screen")
+    keys: dict[str, Any] = option({}, 'Other keys for actions of the screen: home.stop = "x", app.help = ["F1", "ctrl+g"].', group="Screen")
     home: str = option("", "Where runs and adapters are kept; empty means the platform's data directory.", group="Files")
     folder_hub: str = option("", "Directory of the folder hub; empty means <home>/hub.", group="Hub")
     data_cache_gb: float = option(
@@ -44,6 +49,22 @@ class Settings:
     share_gpu: bool = option(False, "Use GPUs beside others that share them, unless --no-share-gpu says otherwise.", group="Devices")
     notify: NotifySettings = part(NotifySettings())
     log_level: Literal["debug", "info", "warning"] = option("info", "How much the app writes to its log.", group="Files")
+
+
+AT_NEXT_START = ("ascii", "home", "log_level")
+"""Settings that an open screen does not take up; all others take effect at once."""
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Settings that the environment has the last word on: name → what it says."""
+    found = {}
+    if environment.get("FINETUI_HOME"):
+        found["home"] = f"FINETUI_HOME={environment['FINETUI_HOME']} is used instead"
+    if environment.get("NO_COLOR"):
+        found["theme"] = "NO_COLOR is set: drawn in greys"
+    if environment.get("TERM") == "linux":
+        found["ascii"] = "TERM=linux has ASCII only"
+    return found
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -70,10 +91,17 @@ def load_settings(path: Path | None = None) -> Settings:
         UsageError: malformed TOML, an unknown setting (closest names suggested), a wrong type, an address that is none.
     """
     path = path or config_file()
-    if not path.exists():
-        return Settings()
+    return check_settings(read_toml(path), path) if path.exists() else Settings()
+
+
+def check_settings(values: Mapping[str, Any], path: Path) -> Settings:
+    """The settings that ``values``, read from ``path``, stand for.
+
+    Raises:
+        UsageError: see `load_settings`.
+    """
     known = [row.name for row in describe(Settings)]
-    values = flattened(read_toml(path), known)
+    values = flattened(values, known)
     for name in values:
         if name not in known:
             raise UsageError(f"{_place(path, name)}: unknown setting '{name}'", closest(name, known, "setting"))
@@ -103,7 +131,8 @@ def webhook_host(address: str) -> str:
 def _place(path: Path, setting: str) -> str:
     """``path:line`` of a setting such as ``notify.webhook``; the path alone where its line cannot be told."""
     table, spelt = "", {setting, setting.rpartition(".")[0] or setting}  # its table may be written in one line: notify = { … }
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    for number, line in enumerate(text.splitlines(), 1):
         if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
             table = header[1] + "."
         elif (key := re.match(r"\s*([\w.-]+)\s*=", line)) and table + key[1] in spelt:

@@ -1,4 +1,5 @@
 """Every action of the screen, declared once: from here come the key bindings, the footer, the help and the command palette.
+The configuration may give an action other keys: see `keymap`.
 
 An action's id is ``scope.name``. The screen, widget or app that owns the scope mixes in `Acting` and has a method
 ``do_<name>``; ``why_not(name)`` says why an action cannot be done just now (shown when its key is pressed, grey in the footer).
@@ -43,7 +44,8 @@ class Action:
 
 ACTIONS: tuple[Action, ...] = (
     Action("app.help", "question_mark,f1", "Help", "Show every key, those of the focused pane first"),
-    Action("app.quit", "q,ctrl+q", "Quit", "Leave FineTUI; runs go on and are here when you come back"),
+    Action("app.quit", "q", "Quit", "Leave FineTUI; runs go on and are here when you come back"),
+    Action("app.leave", "ctrl+q", "Quit", "Leave FineTUI from anywhere, from dialogs and while typing too", footer=False),
     Action("app.palette", "colon,ctrl+p", "Commands", "Find an action by name"),
     Action("app.home", "1", "Home", "Runs and devices", footer=False),
     Action("app.catalog", "2", "Catalog", "Base models and adapters on this machine", footer=False),
@@ -51,8 +53,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("app.new_run", "n", "New run", "Choose model, data and method, see the price in memory, start", footer=False),
     Action("app.compare", "4", "Compare", "Figures and loss curves of several runs side by side", footer=False),
     Action("app.doctor", "5", "Doctor", "Devices, plugins and folders: what works, what does not, why", footer=False),
+    Action("app.log", "8", "Log", "What FineTUI did and what went wrong", footer=False),
+    Action("app.settings", "9,comma", "Settings", "Themes, keys, folders, notifications: what the configuration file says", footer=False),
     Action("app.back", "escape", "Back", "Leave what is open", footer=False),
-    Action("app.theme", "T", "Theme", "Switch between the dark, light and 16-colour theme", footer=False),
+    Action("app.theme", "T", "Theme", "Switch between the dark, light, high-contrast and 16-colour theme", footer=False),
     Action("app.suspend", "ctrl+z", "Suspend", "Put FineTUI in the background of the shell; `fg` brings it back", footer=False),
     # Home
     Action("home.open", "", "Open", "Open the selected run", footer=False),
@@ -121,6 +125,19 @@ ACTIONS: tuple[Action, ...] = (
     Action("compare.copy", "y", "Copy", "Copy the ids of what is compared", footer=False),
     # Doctor
     Action("doctor.refresh", "r", "Look again", "Examine devices, folders and plugins again"),
+    Action("doctor.probe", "t", "Ask torch", "Start a process that imports torch and asks it for the GPUs and bfloat16 (seconds)"),
+    Action("doctor.copy", "y", "Copy", "Copy the report, for a bug report or a colleague", footer=False),
+    # Log
+    Action("log.follow", "f", "Follow", "Stay at the end while lines come, or stay where you are"),
+    Action("log.search", "slash", "Search", "Show only lines that contain some words"),
+    Action("log.level", "w", "Warnings", "Show everything, warnings and errors, or errors only"),
+    Action("log.copy", "y", "Copy", "Copy what is shown"),
+    Action("log.refresh", "r", "Refresh", "Read the file again", footer=False),
+    # Settings
+    Action("settings.undo", "u", "Undo", "Take back the last change"),
+    Action("settings.filter", "slash", "Filter", "Show only settings whose name or meaning contains some text"),
+    Action("settings.copy", "y", "Copy", "Copy the path of the configuration file", footer=False),
+    Action("settings.refresh", "r", "Read again", "Read the configuration file again", footer=False),
     # Widgets
     Action("list.down", "j", "Down", "Next line", footer=False),
     Action("list.up", "k", "Up", "Previous line", footer=False),
@@ -152,14 +169,14 @@ ACTIONS: tuple[Action, ...] = (
 
 SCOPE_TITLES: dict[str, str] = {
     "app": "Everywhere", "home": "Home", "catalog": "Catalog", "new": "New run", "run": "Run", "chat": "Chat",
-    "compare": "Compare", "doctor": "Doctor",
-    "list": "Lists", "form": "Forms", "dialog": "Dialogs", "pick": "Choosers",
+    "compare": "Compare", "doctor": "Doctor", "log": "Log", "settings": "Settings",
+    "list": "Lists and texts", "form": "Forms", "dialog": "Dialogs", "pick": "Choosers",
 }  # fmt: skip
 
-_KEY_NAMES = {
-    "question_mark": "?", "colon": ":", "slash": "/", "escape": "esc", "right_square_bracket": "]", "left_square_bracket": "[",
-    "f1": "F1", "delete": "del", "pagedown": "PgDn", "pageup": "PgUp", "left": "←", "right": "→", "up": "↑", "down": "↓",
-}  # fmt: skip
+WIDGETS = ("list", "form")
+"""Scopes of widgets, which have the focus inside a screen or a dialog."""
+DIALOGS = ("dialog", "pick")
+"""Scopes of dialogs, which shut out the screen below and the app."""
 
 
 def of_scope(scope: str) -> list[Action]:
@@ -180,19 +197,9 @@ def bindings(scope: str) -> list[BindingType]:
     made: list[BindingType] = []
     for action in of_scope(scope):
         for key in filter(None, action.keys.split(",")):
-            command, always = f"act('{action.id}')", key == "ctrl+q"  # quitting works in dialogs too
+            command, always = f"act('{action.id}')", action.id == "app.leave"
             made.append(Binding(key, command, action.title, action.footer, priority=always, tooltip=action.tooltip, id=action.id))
     return made
-
-
-def key_label(key: str) -> str:
-    """A key as people write it: ``question_mark`` → ``?``."""
-    return _KEY_NAMES.get(key, key)
-
-
-def key_labels(action: Action) -> str:
-    """All keys of an action, for the help; those without a binding are done by enter on a line of a list."""
-    return " ".join(key_label(key) for key in action.keys.split(",") if key) or "enter"
 
 
 class Acting:
@@ -210,3 +217,7 @@ class Acting:
             self.app.notify(reason, severity="warning", timeout=4)  # type: ignore[attr-defined]
             return None
         return getattr(self, f"do_{name}")()
+
+    def keys_line(self, *parts: tuple[str, str]) -> str:
+        """The last line of a dialog: see `keymap.Keymap.line`."""
+        return self.app.keymap.line(*parts)  # type: ignore[attr-defined]

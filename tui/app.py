@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
-import time
+import threading
 import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from textual.app import App, SystemCommand
 from textual.screen import Screen
+from textual.scrollbar import ScrollBar, ScrollBarRender
 
+from ..core.applog import log, open_log
 from ..core.config import Settings
-from ..core.errors import FineTUIError, WorkFailed
-from ..core.paths import Home
-from .actions import ACTIONS, SCOPE_TITLES, Acting, bindings
+from ..core.errors import FineTUIError, UsageError, WorkFailed
+from ..core.paths import Home, config_file
+from .actions import Acting, bindings, by_id
 from .glyphs import ASCII, UNICODE
+from .keymap import Keymap
 from .theme import FALLBACK_VARIABLES, SIXTEEN, THEMES
 from .watching import DevicesChanged, RunRow, RunsChanged, RunsUnreadable, RunWatcher
 from .widgets.bars import TopBar
+from .widgets.reading import AsciiBars
+
+VIEWS = {
+    "home": "HomeScreen", "catalog": "CatalogScreen", "chat": "ChatScreen", "compare": "CompareScreen", "doctor": "DoctorScreen",
+    "log": "LogScreen", "settings": "SettingsScreen",
+}  # fmt: skip
+"""View → its class in the module of its name in ``screens``, imported when it is first shown."""
 
 
 def _view(name: str) -> Callable[[], Screen[Any]]:
-    """A function that imports and makes a view when it is first shown."""
-
     def make() -> Screen[Any]:
-        if name == "catalog":
-            from .screens.catalog import CatalogScreen
-
-            return CatalogScreen()
-        if name == "chat":
-            from .screens.chat import ChatScreen
-
-            return ChatScreen()
-        if name == "compare":
-            from .screens.compare import CompareScreen
-
-            return CompareScreen()
-        if name == "doctor":
-            from .screens.doctor import DoctorScreen
-
-            return DoctorScreen()
-        from .screens.home import HomeScreen
-
-        return HomeScreen()
+        return getattr(importlib.import_module(f".screens.{name}", __package__), VIEWS[name])()
 
     return make
 
@@ -63,20 +54,20 @@ class FineTuiApp(Acting, App[int]):
     CSS_PATH = "finetui.tcss"
     TITLE = "FineTUI"
     BINDINGS = bindings("app")
-    MODES = {name: _view(name) for name in ("home", "catalog", "chat", "compare", "doctor")}
+    MODES = {name: _view(name) for name in VIEWS}
     DEFAULT_MODE = "home"
     COMMAND_PALETTE_BINDING = "ctrl+p"
     ENABLE_COMMAND_PALETTE = True
     NOTIFICATION_TIMEOUT = 5
 
-    def __init__(self, home: Home, settings: Settings | None = None, *, open_run: str = "") -> None:
+    def __init__(self, home: Home, settings: Settings | None = None, *, open_run: str = "", ascii: bool = False) -> None:
         super().__init__()
         self.home = home
         self.settings = settings or Settings()
         self.open_run = open_run
         # The font of a Linux console has neither braille nor most of our signs.
-        ascii_only = self.settings.ascii or os.environ.get("TERM") == "linux"
-        self.glyphs = ASCII if ascii_only else UNICODE
+        self.ascii = ascii or self.settings.ascii or os.environ.get("TERM") == "linux"
+        self.glyphs = ASCII if self.ascii else UNICODE
         self.rows: tuple[RunRow, ...] = ()
         self.runs_known = False
         self.runs_problem = ""
@@ -87,8 +78,10 @@ class FineTuiApp(Acting, App[int]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self._first_theme()
-        if ascii_only:
-            self.add_class("-ascii")
+        self.keymap = Keymap(self.settings.keys, ascii=self.ascii)
+        self.set_keymap(self.keymap.for_textual())
+        self.set_class(self.ascii, "-ascii")
+        ScrollBar.renderer = AsciiBars if self.ascii else ScrollBarRender
 
     def _first_theme(self) -> str:
         """The theme of the settings; the 16-colour one where the terminal has no more and nothing was chosen.
@@ -102,16 +95,44 @@ class FineTuiApp(Acting, App[int]):
             return SIXTEEN.name if self.console.color_system == "standard" else THEMES[0].name
         return chosen
 
+    @property
+    def own_themes(self) -> list[str]:
+        """The themes made for this screen; under ``NO_COLOR`` without that of the terminal's own colours."""
+        return [theme.name for theme in THEMES if not (self.no_color and theme is SIXTEEN)]
+
+    def configure(self, settings: Settings) -> None:
+        """Take up settings that have changed while the screen is open (`core.config.AT_NEXT_START` says which have to wait)."""
+        before, self.settings = self.settings, settings
+        if settings.theme != before.theme:
+            self.theme = self._first_theme()
+        if settings.keys != before.keys:
+            self.keymap = Keymap(settings.keys, ascii=self.ascii)
+            self.set_keymap(self.keymap.for_textual())
+            self._tell_screen("keys_changed")
+
+    def _tell_settings_problems(self) -> None:
+        """What of the configuration cannot be followed; nothing of it is passed over in silence."""
+        problems = [f"[keys] {problem}" for problem in self.keymap.problems]
+        if self.settings.theme not in self.available_themes:
+            problems.insert(0, f"there is no theme '{self.settings.theme}': {self.theme} is used")
+        if problems:
+            hint = f"the rest of the file is in force; {self.keymap.label(self.keymap.keys(by_id('app.settings'))[0])} opens the settings"
+            self.show_error(UsageError("\n".join([str(config_file()), *problems]), hint))
+
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Our greys, for themes that do not have them."""
         return FALLBACK_VARIABLES
 
     @property
     def current_view(self) -> str:
-        """``home``, ``catalog``, ``chat``, ``compare`` or ``doctor``."""
+        """One of `VIEWS`."""
         return self.current_mode
 
     # Runs -------------------------------------------------------------------------------------------------------------
+
+    def on_load(self) -> None:
+        """From here on mistakes go to the log."""
+        open_log(self.home, self.settings.log_level)
 
     def on_mount(self) -> None:
         """Start watching once there is something on the screen."""
@@ -119,8 +140,10 @@ class FineTuiApp(Acting, App[int]):
 
     def _start(self) -> None:
         self._watcher.start()
+        log.info("the screen is open: %d x %d, TERM=%s, %s", *self.size, os.environ.get("TERM"), self.theme)
         if self.open_run:
             self.show_run(self.open_run)
+        self._tell_settings_problems()
 
     def on_unmount(self) -> None:
         """Leaving ends only the reading; runs go on."""
@@ -216,6 +239,7 @@ class FineTuiApp(Acting, App[int]):
 
     def show_error(self, problem: FineTUIError) -> None:
         """Show an error and its hint; nothing else happens."""
+        log.warning("%s: %s", problem.kind, problem.message)
         from .screens.messages import ErrorDialog
 
         self.push_screen(ErrorDialog(problem))
@@ -228,13 +252,7 @@ class FineTuiApp(Acting, App[int]):
 
     def log_problem(self, problem: BaseException) -> None:
         """Append a traceback to the home's log."""
-        text = "".join(traceback.format_exception(problem))
-        try:
-            self.home.root.mkdir(parents=True, exist_ok=True)
-            with open(self.home.log, "a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} the screen met an unexpected error\n{text}\n")
-        except OSError as disk:
-            self.log.error(f"cannot write {self.home.log}: {disk}")
+        log.error("the screen met an unexpected error", exc_info=problem)
 
     def _handle_exception(self, error: Exception) -> None:
         """A mistake of ours in a handler: leave in order, with a sentence instead of a traceback over the screen."""
@@ -250,31 +268,41 @@ class FineTuiApp(Acting, App[int]):
     # Actions ----------------------------------------------------------------------------------------------------------
 
     def do_help(self) -> None:
+        from .palette import scopes_in_focus
         from .screens.help import HelpScreen
 
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(self._scopes_in_focus()))
+            self.push_screen(HelpScreen(scopes_in_focus(self, self.screen)))
 
     def do_quit(self) -> None:
+        self.exit(0)
+
+    def do_leave(self) -> None:
         self.exit(0)
 
     def do_palette(self) -> None:
         self.action_command_palette()
 
     async def do_home(self) -> None:
-        await self._show_view("home")
+        await self.show_view("home")
 
     async def do_catalog(self) -> None:
-        await self._show_view("catalog")
+        await self.show_view("catalog")
 
     async def do_chat(self) -> None:
-        await self._show_view("chat")
+        await self.show_view("chat")
 
     async def do_compare(self) -> None:
-        await self._show_view("compare")
+        await self.show_view("compare")
 
     async def do_doctor(self) -> None:
-        await self._show_view("doctor")
+        await self.show_view("doctor")
+
+    async def do_log(self) -> None:
+        await self.show_view("log")
+
+    async def do_settings(self) -> None:
+        await self.show_view("settings")
 
     def do_new_run(self) -> None:
         if getattr(self.screen, "SCOPE", "") != "new":
@@ -285,14 +313,14 @@ class FineTuiApp(Acting, App[int]):
             self.pop_screen()
 
     def do_theme(self) -> None:
-        names = [theme.name for theme in THEMES if not (self.no_color and theme is SIXTEEN)]
+        names = self.own_themes
         self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
         self.notify(self.theme)
 
     def do_suspend(self) -> None:
         self.action_suspend_process()
 
-    async def _show_view(self, name: str) -> None:
+    async def show_view(self, name: str) -> None:
         """Switch to the first screen of a view, closing the screens over it; a dialog (an error just met) stays."""
         if self.current_mode != name:
             await self.switch_mode(name)
@@ -307,59 +335,34 @@ class FineTuiApp(Acting, App[int]):
 
     async def chat_with(self, model: str, adapter: str = "") -> None:
         """Open the chat on a base, with one of its adapters switched on."""
-        await self._show_view("chat")
+        await self.show_view("chat")
         from .screens.chat import ChatScreen
 
         if isinstance(self.screen, ChatScreen):
             self.screen.open(model, adapter)
 
-    def _scopes_in_focus(self) -> list[str]:
-        """Scopes from the focused widget outwards, for the help."""
-        scopes = []
-        for node in self.screen.focus_chain and self.focused and self.focused.ancestors_with_self or [self.screen]:
-            for binding in getattr(node, "BINDINGS", []):
-                scope = (getattr(binding, "id", None) or "").split(".")[0]
-                if scope in SCOPE_TITLES and scope not in scopes:
-                    scopes.append(scope)
-        return scopes
-
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The command palette: every action; those of a place that is not open say where they belong."""
-        here = self._scopes_in_focus() + ["app"]
-        for action in sorted(ACTIONS, key=lambda action: action.scope not in here):
-            title = action.title if action.scope == "app" else f"{SCOPE_TITLES[action.scope]}: {action.title}"
-            yield SystemCommand(title, action.tooltip, lambda identifier=action.id: self.call_later(self.perform, identifier))
+        """The command palette: every action."""
+        from .palette import commands
 
-    async def perform(self, identifier: str) -> None:
-        """Do an action by id, wherever its owner is; views are opened for theirs."""
-        scope = identifier.split(".")[0]
-        if scope in self.MODES and getattr(self.screen, "SCOPE", "") != scope:
-            await self._show_view(scope)
-        if scope == "new" and getattr(self.screen, "SCOPE", "") != "new":
-            self.new_run()
-            return
-        owners: list[Any] = [*(self.focused.ancestors_with_self if self.focused else [self.screen]), self]
-        for node in owners:
-            if any(getattr(binding, "id", "") == identifier for binding in getattr(node, "BINDINGS", [])) or (
-                getattr(node, "SCOPE", "") == scope
-            ):
-                result = node.action_act(identifier)
-                if result is not None:
-                    await result
-                return
-        self.notify(f"{SCOPE_TITLES[scope]} is not open or not in focus", severity="warning")
+        return commands(self, screen)
 
 
-def run_app(home: Home, settings: Settings, *, open_run: str = "") -> int:
+def run_app(home: Home, settings: Settings, *, open_run: str = "", ascii: bool = False) -> int:
     """Open the screen and stay until the user leaves; returns the exit code.
 
     Args:
         open_run: id of a run whose dashboard is opened first.
+        ascii: draw with ASCII characters only, whatever the settings say.
     """
     # On hang-up the terminal is gone: writing to it again and again would only burn the CPU.
     signal.signal(signal.SIGHUP, lambda *_: os._exit(129))
-    app = FineTuiApp(home.create(), settings, open_run=open_run)
+    app = FineTuiApp(home.create(), settings, open_run=open_run, ascii=ascii)
+    # What a thread does not catch goes to the log, not over the screen.
+    threading.excepthook = lambda problem: app.log_problem(problem.exc_value or RuntimeError("a thread ended"))
+    signal.signal(signal.SIGTERM, lambda *_: app.call_later(app.exit, 143))
     code = app.run()
+    log.info("the screen is closed")
     if app.crash is not None:
         print(f"error: the screen met an unexpected error and closed: {app.crash}", file=sys.stderr)
         print(f"hint: runs go on; the details are in {home.log}", file=sys.stderr)

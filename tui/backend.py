@@ -307,3 +307,11 @@ def examine(home: Home) -> list[Check]:
     from ..core.doctor import checks
 
     return checks(home)
+
+
+def ask_torch() -> Check:
+    """What torch itself says of the GPUs, asked in a process of its own."""
+    from ..core.devices import list_devices
+    from ..core.doctor import probe_torch
+
+    return probe_torch(list_devices())

@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from finetui.tui.actions import ACTIONS, SCOPE_TITLES, by_id, key_labels, of_scope
+from finetui.tui.actions import ACTIONS, SCOPE_TITLES, Action, by_id, of_scope
 from finetui.tui.app import FineTuiApp
 from finetui.tui.screens.catalog import CatalogScreen
 from finetui.tui.screens.chat import ChatScreen
 from finetui.tui.screens.compare import CompareScreen
 from finetui.tui.screens.doctor import DoctorScreen
 from finetui.tui.screens.home import HomeScreen
+from finetui.tui.screens.log import LogScreen
 from finetui.tui.screens.messages import Dialog, PickDialog
 from finetui.tui.screens.new_run import NewRunScreen
 from finetui.tui.screens.run import RunScreen
+from finetui.tui.screens.settings import SettingsScreen
 from finetui.tui.widgets.form import Form
 from finetui.tui.widgets.lists import Lines
 from support.tui import opened, painted, type_text, until_painted
@@ -22,7 +24,8 @@ from textual.binding import Binding
 
 OWNERS = {
     "app": FineTuiApp, "home": HomeScreen, "catalog": CatalogScreen, "new": NewRunScreen, "run": RunScreen, "chat": ChatScreen,
-    "compare": CompareScreen, "doctor": DoctorScreen, "list": Lines, "form": Form, "dialog": Dialog, "pick": PickDialog,
+    "compare": CompareScreen, "doctor": DoctorScreen, "log": LogScreen, "settings": SettingsScreen,
+    "list": Lines, "form": Form, "dialog": Dialog, "pick": PickDialog,
 }  # fmt: skip
 
 
@@ -59,8 +62,10 @@ async def test_help_lists_every_action_with_its_keys(tmp_path: Path) -> None:
         text = pilot.app.screen.text_to_copy()  # type: ignore[attr-defined]
         for action in ACTIONS:
             assert action.tooltip in text, action.id
-            assert key_labels(action) in text
-        assert text.index("Lists (in focus)") < text.index("Home (in focus)") < text.index("Everywhere") < text.index("\nCatalog\n")
+            assert pilot.app.keymap.labels(action) in text  # type: ignore[attr-defined]
+        assert (
+            text.index("Lists and texts (in focus)") < text.index("Home (in focus)") < text.index("Everywhere") < text.index("\nCatalog\n")
+        )
         await pilot.press("escape")
         assert "Keys" not in painted(pilot.app)  # type: ignore[arg-type]
 
@@ -69,7 +74,9 @@ async def test_palette_has_every_action_and_does_them(tmp_path: Path) -> None:
     async with opened(tmp_path / "home", (120, 40)) as pilot:
         commands = list(pilot.app.get_system_commands(pilot.app.screen))
         assert len(commands) == len(ACTIONS)
-        assert {command.help for command in commands} == {action.tooltip for action in ACTIONS}
+        for action in ACTIONS:
+            (command,) = [command for command in commands if f"{action.tooltip} (" in command.help and _titled(action) == command.title]
+            assert command.help.endswith(f"({pilot.app.keymap.labels(action)})")  # type: ignore[attr-defined]
         await pilot.press("colon")
         await type_text(pilot, "catalog pull")
         await until_painted(pilot, "Catalog: Pull")
@@ -77,10 +84,24 @@ async def test_palette_has_every_action_and_does_them(tmp_path: Path) -> None:
         await until_painted(pilot, "Pull an adapter", "repository")
 
 
+async def test_palette_says_why_an_action_cannot_be_done_now(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home", (120, 40)) as pilot:
+        said = {command.title: command.help for command in pilot.app.get_system_commands(pilot.app.screen)}
+        assert said["Home: Stop"].startswith("Not now: no run is selected. Stop the selected run")
+        assert said["Run: Checkpoint"].startswith("Not now: Run is not open or not in focus.")
+        assert "Not now" not in said["Home: New run"] + said["Catalog: Pull"] + said["Theme"]
+        titles = list(said)
+        assert titles.index("Home: New run") < titles.index("Home: Stop")
+
+
+def _titled(action: Action) -> str:
+    return action.title if action.scope == "app" else f"{SCOPE_TITLES[action.scope]}: {action.title}"
+
+
 async def test_footer_begins_with_help_and_quit(tmp_path: Path) -> None:
     for size in ((60, 20), (80, 24), (120, 40)):
         async with opened(tmp_path / "home", size) as pilot:
-            for key in ("1", "2", "4", "5"):
+            for key in ("1", "2", "4", "5", "8", "9"):
                 await pilot.press(key)
                 await pilot.pause(0.2)
                 assert painted(pilot.app).splitlines()[-1].startswith(" ? Help  q Quit")  # type: ignore[arg-type]

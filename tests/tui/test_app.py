@@ -26,7 +26,7 @@ from finetui.tui.app import FineTuiApp
 async def main():
     app = FineTuiApp(Home(Path(sys.argv[1])).create(), Settings())
     async with app.run_test(size=(100, 30)) as pilot:
-        for key in ("2", "4", "5", "1", "n", "question_mark", "escape", "escape"):
+        for key in ("2", "4", "5", "8", "9", "1", "n", "question_mark", "escape", "escape"):
             await pilot.press(key)
             await pilot.pause(0.5)
     print([name for name in %r if name in sys.modules])
@@ -159,6 +159,8 @@ async def test_themes_and_resizing(tmp_path: Path) -> None:
     async with opened(tmp_path / "home", theme="finetui-light") as pilot:
         await until_painted(pilot, "good")
         assert pilot.app.theme == "finetui-light"
+        await pilot.press("T")
+        assert pilot.app.theme == "finetui-contrast"
         await pilot.press("T")
         assert pilot.app.theme == "finetui-16"
         await pilot.press("enter")

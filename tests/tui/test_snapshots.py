@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
+from finetui.core.doctor import Check
 from finetui.core.errors import DiskError
+from finetui.core.paths import config_file
 from support.snapshots import Stage, running
 from support.tui import SIZES, make_run, opened, until_painted
 
@@ -52,3 +54,55 @@ async def test_error(stage: Stage, size: Size) -> None:
         pilot.app.show_error(DiskError(f"{stage.home}/runs: No space left on device", "free some space, or use another --home"))  # type: ignore[attr-defined]
         await until_painted(pilot, "No space left")
         await stage.compare(pilot, "error")
+
+
+CHECKS = [
+    Check("python", "ok", "3.11.4 at /usr/bin/python3"),
+    Check("gpu 0", "ok", "NVIDIA H200, 101.8 of 150.0 GB free, 61 °C, held by python of 李雷 (48.2 GB)"),
+    Check("gpu 1", "fail", "GPU is lost: reset or reboot the node", "`nvidia-smi` and `dmesg` tell more; a restart may help"),
+    Check("hub login", "warn", "no token", "needed to push and for private models: `hf auth login`, or set HF_TOKEN"),
+    Check("plugins", "ok", "31 work"),
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("found", [[], CHECKS], ids=["empty", "full"])
+async def test_doctor(stage: Stage, size: Size, found: list[Check], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetui.tui.backend.examine", lambda _: found)
+    async with opened(stage.home, size) as pilot:
+        await pilot.press("5")
+        await until_painted(pilot, "broken" if found else "Doctor")
+        await stage.compare(pilot, "doctor-full" if found else "doctor-empty")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_settings(stage: Stage, size: Size) -> None:
+    config_file().write_text(
+        'theme = "finetui-dark"\ngpus = "0,1"\n[notify]\nwebhook = "https://hooks.example.org/x"\n[keys]\n"home.stop" = "x"\n'
+    )
+    async with opened(stage.home, size) as pilot:
+        await pilot.press("9")
+        await until_painted(pilot, "Settings", "theme")
+        await stage.compare(pilot, "settings")
+
+
+LOG = """2026-03-14 09:12:00 INFO    the screen is open: 80 x 24, TERM=screen, finetui-dark
+2026-03-14 09:12:41 WARNING disk: /data/runs: No space left on device
+a line of a worker
+2026-03-14 09:20:07 ERROR   the screen met an unexpected error
+Traceback (most recent call last):
+  File "tui/screens/home.py", line 7, in do_copy
+RuntimeError: 出错了
+"""
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("text", ["", LOG], ids=["empty", "full"])
+async def test_log(stage: Stage, size: Size, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetui.tui.app.open_log", lambda *_: None)  # what this app would log has the time in it
+    stage.home.mkdir()
+    (stage.home / "finetui.log").write_text(text)
+    async with opened(stage.home, size) as pilot:
+        await pilot.press("8")
+        await until_painted(pilot, "出错了" if text else "nothing has been logged yet")
+        await stage.compare(pilot, "log-full" if text else "log-empty")

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from textual import events
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from ..actions import SCOPE_TITLES, key_labels, of_scope
+from ..actions import SCOPE_TITLES, of_scope
+from ..columns import hanging
+from ..widgets.reading import Reading
 from .messages import Dialog
 
 _LISTED_ANYWAY = {
-    "list": [("enter", "Open or choose the line"), ("↑ ↓ PgUp PgDn home end", "Move")],
+    "list": [("enter", "Open or choose the line"), ("up down pageup pagedown home end", "Move")],
     "app": [("tab shift+tab", "Next pane, previous pane")],
     "chat": [("enter", "Send the message")],
     "pick": [("enter", "Take the line under the cursor")],
 }
 """Keys that Textual's own widgets handle; the registry has the rest."""
+
+
+_COLUMN = 20
 
 
 class HelpScreen(Dialog):
@@ -35,27 +41,32 @@ class HelpScreen(Dialog):
         """One section a scope."""
         with Vertical(classes="box -tall") as box:
             box.border_title = "Keys"
-            with VerticalScroll(classes="scroll", can_focus=True):
-                yield Static(self._text(), classes="text", id="help-text")
-            yield Static(Content("esc close  ↑ ↓ move  y copy  : find an action by name"), classes="keys")
+            with Reading(classes="scroll"):
+                yield Static(classes="text", id="help-text")
+            yield Static(Content(self.keys_line(("dialog.close", "close"), ("dialog.copy", "copy"), ("app.leave", "quit"))), classes="keys")
 
     def on_mount(self) -> None:
-        """Arrow keys scroll."""
-        self.query_one(VerticalScroll).focus()
+        """Keys scroll."""
+        self.query_one(Reading).focus()
 
-    def _text(self) -> Content:
-        return Content("\n").join([self._section(scope) for scope in self.scopes])
+    def on_resize(self, event: events.Resize) -> None:
+        """Sentences wrap at another place."""
+        self.call_after_refresh(lambda: self.query_one("#help-text", Static).update(self._text(self.query_one("#help-text").size.width)))
 
-    def _section(self, scope: str) -> Content:
+    def _text(self, width: int) -> Content:
+        return Content("\n").join([self._section(scope, width) for scope in self.scopes])
+
+    def _section(self, scope: str, width: int) -> Content:
         title = SCOPE_TITLES[scope] + (" (in focus)" if scope in self.in_focus and scope != "app" else "")
         lines = [Content.styled(title, "bold $accent")]
-        rows = [(key_labels(action), action.tooltip) for action in of_scope(scope)]
-        for keys, meaning in _LISTED_ANYWAY.get(scope, []) + rows:
-            lines.append(Content.assemble((f"  {keys:<20}", "$foreground"), (" " + meaning, "$muted")))
+        rows = [(self.app.keymap.labels(action), action.tooltip) for action in of_scope(scope)]
+        others = [(" ".join(map(self.app.keymap.label, keys.split())), meaning) for keys, meaning in _LISTED_ANYWAY.get(scope, [])]
+        for keys, meaning in others + rows:
+            lines.append(hanging(Content.styled(f"  {keys}", "$foreground"), Content.styled(meaning, "$muted"), width, _COLUMN))
         return Content("\n").join([*lines, Content("")])
 
     def text_to_copy(self) -> str:
-        return self._text().plain
+        return self._text(140).plain
 
     def do_help(self) -> None:
         self.dismiss(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
@@ -19,9 +19,15 @@ from ..actions import Acting, bindings
 from ..glyphs import padded
 from ..widgets.lists import Lines
 
+if TYPE_CHECKING:
+    from ..app import FineTuiApp
+
 
 class Dialog(Acting, ModalScreen[Any]):
     """A box over the screen; esc leaves it without doing anything."""
+
+    if TYPE_CHECKING:
+        app: FineTuiApp  # type: ignore[assignment]
 
     SCOPE = "dialog"
     BINDINGS = bindings("dialog")
@@ -57,12 +63,12 @@ class ErrorDialog(Dialog):
     def compose(self) -> ComposeResult:
         """Message, hint, keys."""
         with Vertical(classes="box") as box:
-            box.border_title = f"{self.app.glyphs.states['failed']} {self.problem.kind.replace('_', ' ')}"  # type: ignore[attr-defined]
+            box.border_title = f"{self.app.glyphs.states['failed']} {self.problem.kind.replace('_', ' ')}"
             with VerticalScroll(classes="scroll"):
                 yield Static(Content(self.problem.message), classes="text")
                 if self.problem.hint:
                     yield Static(Content(self.problem.hint), classes="hint")
-            yield Static(Content("esc close  y copy"), classes="keys")
+            yield Static(Content(self.keys_line(("dialog.close", "close"), ("dialog.copy", "copy"))), classes="keys")
 
     def text_to_copy(self) -> str:
         return f"error: {self.problem.message}\nhint: {self.problem.hint}" if self.problem.hint else f"error: {self.problem.message}"
@@ -136,7 +142,8 @@ class PickDialog(Acting, ModalScreen[str]):
             yield Lines(id="pick-lines")
             if self.reasons:
                 yield Static(id="pick-reason", classes="hint")
-            yield Static(Content("enter choose  ↑ ↓ move  esc close" + ("  tab complete the path" if self.paths else "")), classes="keys")
+            complete = [("pick.complete", "complete the path")] if self.paths else []
+            yield Static(Content(self.keys_line(("enter", "choose"), ("pick.close", "close"), *complete)), classes="keys")
 
     def on_mount(self) -> None:
         """All entries, the present choice first."""

@@ -9,7 +9,8 @@ from textual import events
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from ..actions import Acting, Action, by_id, key_label, of_scope
+from ..actions import Acting, Action, by_id, of_scope
+from ..keymap import typed_by
 
 if TYPE_CHECKING:
     from ..app import FineTuiApp
@@ -58,7 +59,7 @@ class TopBar(ClickableLine):
         self.places, used = [], 9
         for action in map(by_id, VIEWS):
             here = self.app.current_view == action.name
-            label = f"{key_label(action.keys)} {action.title}"
+            label = f"{self.app.keymap.label(self.app.keymap.keys(action)[0])} {action.title}"
             left += [(label, "bold underline $foreground" if here else "$muted"), "  "]
             self.places.append((used, used + len(label), action))
             used += len(label) + 2
@@ -93,7 +94,7 @@ class KeyBar(ClickableLine):
         self.places, used = [], 0
         typing = isinstance(self.screen.focused, Input)
         for action in self._actions():
-            key = _usable_key(action, typing)
+            key = self._usable_key(action, typing)
             if not key:
                 continue
             width = cell_len(key) + len(action.title) + 3
@@ -113,11 +114,9 @@ class KeyBar(ClickableLine):
         general = [by_id("app.help"), by_id("app.quit")]
         return [*general, *(a for a in of_scope(self.scope) if a.footer), by_id("app.palette")]
 
-
-def _usable_key(action: Action, typing: bool) -> str:
-    """The first key of an action that is not taken by a text input in focus."""
-    for key in action.keys.split(","):
-        printable = len(key) == 1 or key in ("question_mark", "colon", "slash", "space")
-        if key and not (typing and printable):
-            return key_label(key)
-    return ""
+    def _usable_key(self, action: Action, typing: bool) -> str:
+        """The first key of an action that is not taken by a text input in focus."""
+        for key in self.app.keymap.keys(action):
+            if not (typing and typed_by(key)):
+                return self.app.keymap.label(key)
+        return ""
