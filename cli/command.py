@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..core.config import Settings, load_settings, read_toml
 from ..core.errors import UsageError, closest
 from ..core.options import flattened
 from ..core.paths import Home, find_home
+from ..core.tomltext import read_value, write_value
 
 if TYPE_CHECKING:
     from ..core.catalog.catalog import Catalog
@@ -116,7 +116,7 @@ def settings_of(pairs: tuple[str, ...]) -> dict[str, Any]:
 def _as_flag(item: Any, multiple: bool) -> Any:
     """A TOML value as the flag would have it: a table becomes ``key=value`` pairs joined by commas."""
     if isinstance(item, dict):
-        return ",".join(f"{key}={part}" for key, part in item.items())
+        return ",".join(f"{key}={write_value(part)}" for key, part in item.items())
     return [item] if multiple and not isinstance(item, list) else item
 
 
@@ -181,16 +181,6 @@ def _with_app(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def toml_value(text: str) -> Any:
-    """A ``--set`` value: TOML where it parses (``16``, ``true``, ``["q_proj"]``), else the text itself; ``none`` is null."""
-    if text in ("none", "None", "null"):
-        return None
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
 def key_values(pairs: tuple[str, ...] | list[str], flag: str = "--set") -> dict[str, Any]:
     """``("r=8", "lora_alpha=16")`` as a dict.
 
@@ -203,5 +193,5 @@ def key_values(pairs: tuple[str, ...] | list[str], flag: str = "--set") -> dict[
         if not equals or not key.strip():
             example = "prompt=question,response=answer" if flag == "--columns" else "learning_rate=2e-4"
             raise UsageError(f"{flag} {pair}: expected key=value", f"for example {flag} {example}")
-        values[key.strip()] = toml_value(text.strip())
+        values[key.strip()] = read_value(text.strip())
     return values

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..core.options import Option, describe
-from .command import toml_value
+from ..core.tomltext import read_value
 
 _TYPES: dict[str, Any] = {"int": click.INT, "float": click.FLOAT}
 
@@ -18,7 +18,7 @@ class TomlValue(click.ParamType):
     name = "value"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return toml_value(value) if isinstance(value, str) else value
+        return read_value(value) if isinstance(value, str) else value
 
 
 def flags_of(options_type: type) -> list[click.Parameter]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-import tomli_w
 
 from ..core.compare.past import runs_table
 from ..core.compare.table import table_of
@@ -20,6 +19,7 @@ from ..core.runs.launch import resume as resume_run
 from ..core.runs.meters import summarise
 from ..core.runs.spec import JOB_MODULES, State, effective_request
 from ..core.runs.store import Run
+from ..core.tomltext import write_file
 from .command import App, group, subcommand
 from .comparison import comparison_outcome, print_comparison, save
 from .confirm import confirmed
@@ -106,8 +106,8 @@ def reproduction(run: Run) -> str:
     values: dict[str, Any] = {key: request[key] for key in keys if request.get(key) not in (None, "", [], {})}
     if not values.get("share_gpu"):
         values.pop("share_gpu", None)
-    values["set"] = {k: v for k, v in {**request["training_options"], **request["method_options"]}.items() if v is not None}
-    return tomli_w.dumps(values)
+    values["set"] = {**request["training_options"], **request["method_options"]}
+    return write_file(values)
 
 
 @subcommand(runs, "logs")
