@@ -21,7 +21,8 @@ from ..core.planner.record import Record
 from ..core.planner.tasks import choose_task
 from ..core.probing import probe_plan
 from ..core.runs.past import past_runs
-from ..core.runs.requests import devices_for, existing_files, split_settings
+from ..core.runs.planning import devices_for
+from ..core.runs.requests import existing_files, split_settings
 from ..core.session import WorkerSession
 from ..core.training import TrainingOptions
 from .command import App, command, settings_of

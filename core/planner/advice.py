@@ -15,7 +15,7 @@ from ..api import Method, Task
 from ..devices import Device
 from ..errors import DoesNotFit, Incompatible
 from ..options import parse
-from .case import Case, data_of, model_and_training, plan_case
+from .case import Case, Data, data_of, model_and_training, plan_case
 from .memory import Plan, human_bytes
 from .record import Past
 
@@ -69,14 +69,42 @@ def make_plan(
         UsageError: an unknown or wrong option.
         NotFound, CorruptFile, UnsafeFile: the model's files, see `read_model`.
     """
-    plugin: Method = registry.load("methods", method)
-    options = parse(plugin.options, method_options, owner=f"method '{method}'")
-    model, training = model_and_training(model_folder, training_options, task, num_labels)
-    case = Case(model, plugin, options, training, data_of(lengths, loss_lengths, memory_bytes, device, past))
-    if refusal := case.refusal:
-        raise Incompatible(refusal, "`finetui methods list` shows the others")
+    data = data_of(lengths, loss_lengths, memory_bytes, device, past)
+    case = _case(model_folder, method, method_options, training_options, task, num_labels, data)
     plan = plan_case(case)
     return plan if plan.fits else msgspec.structs.replace(plan, advice=_advise(case, plan))
+
+
+def make_fit(
+    model_folder: Path,
+    method: str,
+    method_options: Mapping[str, Any],
+    training_options: Mapping[str, Any],
+    *,
+    device: Device,
+    task: Task = "causal-lm",
+    num_labels: int = 2,
+    lengths: Sequence[int] | None = None,
+    loss_lengths: Sequence[int] | None = None,
+    past: Sequence[Past] = (),
+) -> Change | None:
+    """The gentlest change of settings with which a run that `make_plan` finds too large fits; none where no setting is enough.
+    Arguments and errors as there."""
+    data = data_of(lengths, loss_lengths, None, device, past)
+    return settings_that_fit(_case(model_folder, method, method_options, training_options, task, num_labels, data))
+
+
+def _case(
+    folder: Path, method: str, method_options: Mapping[str, Any], training_options: Mapping[str, Any], task: Task, labels: int, data: Data
+) -> Case:
+    """The run to be planned; raises `Incompatible` where the method cannot train the model."""
+    plugin: Method = registry.load("methods", method)
+    options = parse(plugin.options, method_options, owner=f"method '{method}'")
+    model, training = model_and_training(folder, training_options, task, labels)
+    case = Case(model, plugin, options, training, data)
+    if refusal := case.refusal:
+        raise Incompatible(refusal, "`finetui methods list` shows the others")
+    return case
 
 
 def require_fit(plan: Plan, device: Device | None = None) -> None:

@@ -73,6 +73,24 @@ def place(wanted: Wants, by: Holder, avoid: Set[str] = frozenset()) -> Lease | S
     return _shortage(able, allowed, wanted)
 
 
+def waits_for(wanted: Wants) -> str:
+    """What a run that wants this would have to wait for now; empty where it could start. No lease is taken: the next moment may differ."""
+    if wanted.devices == ["cpu"]:
+        return ""
+    present = list(_present(wanted).values())
+    able = [device for device in present if _holds(device, wanted.memory)] or present
+    free = [device for device in able if not _blockers(device, wanted) and _could_take(device, wanted)]
+    enough = len(free) == len(wanted.devices) if wanted.every else bool(free)
+    return "" if enough else _shortage(able, able, wanted).reason
+
+
+def _could_take(device: Device, wanted: Wants) -> bool:
+    memory = wanted.memory if _holds(device, wanted.memory) else 0
+    if wanted.share:
+        return leases.room(device.uuid, free=device.memory_free, total=device.memory_total) >= memory
+    return _has_room(device, memory)
+
+
 def lease_one(gpus: str, memory: int, what: str, *, share: bool = False) -> Lease:
     """Lease one GPU, or the CPU where there is none, for something that does not wait: a chat, say. The first of several that are named.
 

@@ -12,31 +12,30 @@ from typing import Any
 import msgspec
 
 from .. import registry
-from ..api import Example, Method, Task
+from ..api import Method, Task
 from ..catalog.catalog import Catalog
 from ..catalog.classes import task_of
 from ..catalog.entries import AdapterEntry, ModelEntry
 from ..catalog.names import free_name, require_free
 from ..data.labels import label_names, require_known
 from ..data.shaping import Dataset, examples
-from ..devices import Device, select
+from ..devices import select
 from ..dropout import dropout_settings
 from ..errors import Incompatible, NameTaken, NotFound, Refused, UsageError, closest
 from ..modelspec import TOKENIZER_FILES
 from ..options import describe, flattened, parse, respelt, to_dict
 from ..paths import Home
-from ..planner.advice import make_plan, require_fit
+from ..planner.advice import require_fit
 from ..planner.disk import disk_need, require_disk
 from ..planner.loaded import loaded_bytes
 from ..planner.memory import Plan
-from ..planner.ranking import Ranked, rank_methods
 from ..planner.reading import read_model
 from ..planner.record import Past
 from ..planner.tasks import choose_task, for_task
-from ..planner.workload import guess_lengths
 from ..training import TrainingOptions, require_master_copies, require_pageable, require_processes
 from .launch import launch
 from .past import past_runs
+from .planning import devices_for, plan_on
 from .spec import EvaluateRequest, MergeRequest, RunKind, TrainRequest
 from .store import Run, RunStore
 
@@ -218,61 +217,6 @@ def train_request(
         output=str(folder / result), gpus=gpus, share_gpu=share_gpu, executor=executor,
         planned_memory_bytes=plan.total_bytes, planned_tensor_bytes=plan.total_bytes - plan.parts["overhead"],
         planned_overhead_bytes=round(plan.parts["overhead"] / plan.record.overhead_factor),
-    )  # fmt: skip
-
-
-def devices_for(gpus: str) -> list[Device]:
-    """The devices of ``--gpus`` as a run is planned on them: a GPU as if it were empty, since the run waits until enough of it is free.
-
-    Returns:
-        Any of them will do: of several that are named, each of which holds a copy of the model, only the smallest is here.
-
-    Raises:
-        NotFound, Refused, UsageError: as `select`.
-    """
-    devices = [
-        msgspec.structs.replace(device, memory_free=device.memory_total) if device.kind == "cuda" else device for device in select(gpus)
-    ]
-    return devices if gpus == "auto" else [min(devices, key=lambda device: device.memory_free)]
-
-
-def plan_on(
-    device: Device,
-    model: ModelEntry,
-    method: str,
-    method_options: Mapping[str, Any],
-    training_options: Mapping[str, Any],
-    *,
-    task: Task = "causal-lm",
-    num_labels: int = 2,
-    rows: Sequence[Example] = (),
-    past: Sequence[Past] = (),
-) -> Plan:
-    """The plan of a run on one device, as the launch decides by it: with the lengths of ``rows`` where they are known."""
-    options: TrainingOptions = parse(TrainingOptions, training_options, owner="training")
-    lengths, loss_lengths = guess_lengths(rows, loss_on=options.loss_on)
-    return make_plan(
-        Path(model.path), method, method_options, training_options, task=task, num_labels=num_labels, device=device,
-        lengths=lengths or None, loss_lengths=loss_lengths or None, past=past,
-    )  # fmt: skip
-
-
-def rank_on(
-    device: Device,
-    model: ModelEntry,
-    training_options: Mapping[str, Any],
-    *,
-    task: Task = "causal-lm",
-    num_labels: int = 2,
-    rows: Sequence[Example] = (),
-    past: Sequence[Past] = (),
-) -> list[Ranked]:
-    """Every method on one device, as `plan_on` would plan it with its default options."""
-    options: TrainingOptions = parse(TrainingOptions, training_options, owner="training")
-    lengths, loss_lengths = guess_lengths(rows, loss_on=options.loss_on)
-    return rank_methods(
-        Path(model.path), training_options, task=task, num_labels=num_labels, device=device,
-        lengths=lengths or None, loss_lengths=loss_lengths or None, past=past,
     )  # fmt: skip
 
 

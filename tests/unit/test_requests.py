@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from finetui.core.catalog.manifest import Manifest, write_manifest
 from finetui.core.paths import Home
-from finetui.core.runs.requests import devices_for, evaluate_request
+from finetui.core.runs.planning import devices_for
+from finetui.core.runs.requests import evaluate_request
 from finetui.core.runs.spec import EvaluateRequest
 from support.folders import make_adapter, make_model
 from support.gpus import eight_gpus
