@@ -67,12 +67,14 @@ def preview(
     objective: str = "",
     settings: Mapping[str, Any] | None = None,
     task: Task | None = None,
+    skip: int = 0,
 ) -> list[dict[str, Any]]:
-    """The first ``n`` rows as training would see them, unpacked.
+    """``n`` rows as training would see them, unpacked: the first ones, or those after the first ``skip``.
 
     Returns:
-        ``{"text", "input_ids", "labels", "tokens"}`` each: ``labels`` as in `Encoded`, ``tokens`` what each token adds to
-        the text; of classified texts also ``label``, the name of the class.
+        ``{"text", "input_ids", "labels", "tokens", "truncated"}`` each: ``labels`` as in `Encoded`, ``tokens`` what each token adds
+        to the text, ``truncated`` whether the end is cut off; of classified texts also ``label``, the name of the class. Fewer than
+        ``n`` where the data ends.
 
     Raises:
         NotFound, CorruptFile, UnsafeFile: no such file, no usable tokenizer.
@@ -80,12 +82,12 @@ def preview(
         UsageError: an unknown or ill-typed setting.
     """
     tokenizer = load_tokenizer(model_path)
-    encoded, options = View(model_path, data, columns, objective, settings, task).encode(tokenizer, n)
+    encoded, options = View(model_path, data, columns, objective, settings, task).encode(tokenizer, skip + n)
     found = list(encoded)
-    parts = [part for each in found for part in each.parts]
+    parts = [(part, each.truncated) for each in found for part in each.parts]
     if not parts:
         raise nothing_left(len(found), options.max_length)
-    return [_as_row(each, tokenizer, options.labels) for each in parts[:n]]
+    return [{**_as_row(part, tokenizer, options.labels), "truncated": cut} for part, cut in parts[skip : skip + n]]
 
 
 def lengths(
