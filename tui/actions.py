@@ -85,11 +85,28 @@ ACTIONS: tuple[Action, ...] = (
     Action("catalog.copy", "y", "Copy", "Copy the selected folder's path", footer=False),
     Action("catalog.refresh", "r", "Refresh", "Scan models and adapters again", footer=False),
     # New run
-    Action("new.start", "ctrl+s", "Start", "Start this run"),
+    Action("new.start", "ctrl+s", "Start", "Start this run, or this comparison"),
+    Action("new.data", "v", "Data", "Show the data's problems, or its rows as training sees them, token by token"),
+    Action("new.fit", "f", "Make it fit", "Change the settings that the planner suggests, where the run does not fit"),
     Action("new.queue", "w", "Queue", "Let this run wait in the queue, which starts it when its turn comes"),
+    Action("new.words", "e", "Command", "Show the same as a command and as a file for -c"),
     Action("new.fold", "a", "All options", "Show or hide the advanced options"),
-    Action("new.copy", "y", "Copy", "Copy the equivalent `finetui train` command"),
-    Action("new.check", "v", "Check data", "Read the data again and list its problems", footer=False),
+    Action("new.copy", "y", "Copy", "Copy the equivalent command", footer=False),
+    # Methods
+    Action("methods.choose", "enter", "Choose", "Train with this method; with several marked, compare those"),
+    Action("methods.compare", "v", "Compare", "Compare the methods marked with space: trained alike, then one table"),
+    Action("methods.filter", "slash", "Filter", "Show only methods whose name or purpose contains some text"),
+    # Data of a new run
+    Action("preview.next", "right_square_bracket,right,l", "Next row", "Show the next row"),
+    Action("preview.previous", "left_square_bracket,left,h", "Previous row", "Show the row before"),
+    Action("preview.tokens", "t", "Tokens", "Show the row token by token, or as text"),
+    Action("preview.down", "j", "Down", "Scroll down", footer=False),
+    Action("preview.up", "k", "Up", "Scroll up", footer=False),
+    Action("preview.copy", "y", "Copy", "Copy the row's text"),
+    Action("preview.again", "r", "Read again", "Read the files again, after they were mended"),
+    # The same in words
+    Action("words.copy", "y", "Copy command", "Copy the command"),
+    Action("words.copy_file", "Y", "Copy file", "Copy the TOML file that -c takes"),
     # Run
     Action("run.stop", "s", "Stop", "Stop after this step; a checkpoint is written first"),
     Action("run.checkpoint", "w", "Checkpoint", "Write a checkpoint now and go on"),
@@ -170,12 +187,13 @@ ACTIONS: tuple[Action, ...] = (
 SCOPE_TITLES: dict[str, str] = {
     "app": "Everywhere", "home": "Home", "catalog": "Catalog", "new": "New run", "run": "Run", "chat": "Chat",
     "compare": "Compare", "doctor": "Doctor", "log": "Log", "settings": "Settings",
+    "methods": "Methods", "preview": "Data of a new run", "words": "The same in words",
     "list": "Lists and texts", "form": "Forms", "dialog": "Dialogs", "pick": "Choosers",
 }  # fmt: skip
 
 WIDGETS = ("list", "form")
 """Scopes of widgets, which have the focus inside a screen or a dialog."""
-DIALOGS = ("dialog", "pick")
+DIALOGS = ("dialog", "pick", "words")
 """Scopes of dialogs, which shut out the screen below and the app."""
 
 

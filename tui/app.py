@@ -235,6 +235,12 @@ class FineTuiApp(Acting, App[int]):
 
         self.switch_screen(RunScreen(run_id))
 
+    def switch_to_comparison(self, run_id: str) -> None:
+        """Put a comparison in the place of the screen that started it."""
+        from .screens.compare import CompareScreen
+
+        self.switch_screen(CompareScreen([run_id]))
+
     # Errors -----------------------------------------------------------------------------------------------------------
 
     def show_error(self, problem: FineTUIError) -> None:

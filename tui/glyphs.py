@@ -16,6 +16,8 @@ class Glyphs:
     """One set of signs."""
 
     full: str = "▇"
+    other: str = "▅"
+    """In the place of ``full``, so that neighbours can be told apart without colour."""
     empty: str = "░"
     levels: str = "▁▂▃▄▅▆▇█"
     changed: str = "●"
@@ -35,6 +37,9 @@ class Glyphs:
     ellipsis: str = "…"
     marked: str = "✓"
     warning: str = "!"
+    opens: str = "«"
+    closes: str = "»"
+    line_end: str = "↵"
     braille: bool = True
     states: dict[str, str] = field(
         default_factory=lambda: {
@@ -46,8 +51,9 @@ class Glyphs:
 
 UNICODE = Glyphs()
 ASCII = Glyphs(
-    full="#", empty=".", levels="._-=+*%#", changed="*", folded=">", open="v", arrow="->", down="v", up="^", dot="-", branch="`",
-    rule="-", axis="+", axis_line="|", corner="+", tick="+", point="o", ellipsis="...", marked="x", braille=False,
+    full="#", other="=", empty=".", levels="._-=+*%#", changed="*", folded=">", open="v", arrow="->", down="v", up="^", dot="-", branch="`",
+    rule="-", axis="+", axis_line="|", corner="+", tick="+", point="o", ellipsis="...", marked="x", opens="<<", closes=">>", line_end="\\n",
+    braille=False,
     states={
         "queued": "~", "starting": "o", "running": ">", "stopping": "#",
         "stopped": "#", "succeeded": "+", "failed": "x", "lost": "?",

@@ -1,146 +1,100 @@
-"""The form of a new run as data: its fields, the settings they stand for, and the command that does the same."""
+"""The form of a new run as data: its fields, and what is typed into them as `Answers`."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
-
-import msgspec
 
 from ..core.api import Task
 from ..core.embedded import dataset, dataset_names
 from ..core.errors import UsageError
 from ..core.paths import check_name
 from ..core.training import TrainingOptions
+from .answers import Answers
 from .widgets.fields import Field, changed_values, option_fields
 
 
-@dataclass
-class Answers:
-    """What a run is made of, before it is checked; a `TrainRequest` in the user's own words.
+def fields_of(answers: Answers, plugins: Mapping[str, Any], objectives: Sequence[str]) -> list[Field]:
+    """All rows of the form: the answers, the start button, the options of every method, the loop's.
 
-    Attributes:
-        task: empty: what model and columns say.
-        share_gpu: use a GPU beside others that share it.
-        priority: in the queue.
-        settings: training and method options in one mapping, those that differ from the defaults.
+    Args:
+        plugins: by name, those that are trained; none where one does not load.
     """
-
-    model: str = ""
-    data: list[str] = field(default_factory=list)
-    eval_data: list[str] = field(default_factory=list)
-    method: str = "lora"
-    name: str = ""
-    gpus: str = "auto"
-    eval_split: float = 0.1
-    task: str = ""
-    objective: str = ""
-    columns: dict[str, str] = field(default_factory=dict)
-    seed: int = 0
-    share_gpu: bool = False
-    priority: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of_request(cls, request: Mapping[str, Any]) -> Answers:
-        """The answers that led to an earlier run's request; the name is left open, it is taken."""
-        return cls(
-            model=request.get("model", ""), data=list(request.get("data", [])), eval_data=list(request.get("eval_data", [])),
-            method=request.get("method", "lora"), gpus=request.get("gpus", "auto"), eval_split=request.get("eval_split", 0.1),
-            task=request.get("task", ""), objective=request.get("objective", ""), columns=dict(request.get("columns", {})),
-            seed=request.get("seed", 0), share_gpu=request.get("share_gpu", False),
-            settings={**request.get("training_options", {}), **request.get("method_options", {})},
-        )  # fmt: skip
-
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of `core.runs.requests.train_request`."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "priority"}
-
-    def command(self) -> str:
-        """The equivalent command line."""
-        words = ["finetui", "train", "--model", self.model or "MODEL"]
-        for path in self.data or ["FILE"]:
-            words += ["--data", path]
-        for path in self.eval_data:
-            words += ["--eval-data", path]
-        words += ["--method", self.method]
-        for flag, value, usual in (
-            ("--name", self.name, ""), ("--gpus", self.gpus, "auto"), ("--eval-split", self.eval_split, 0.1), ("--seed", self.seed, 0),
-            ("--task", self.task, ""), ("--objective", self.objective, ""),
-            ("--priority", self.priority, 0), ("--columns", ",".join(f"{k}={v}" for k, v in self.columns.items()), ""),
-        ):  # fmt: skip
-            if value != usual:
-                words += [flag, str(value)]
-        if self.share_gpu:
-            words.append("--share-gpu")
-        for name, value in self.settings.items():
-            words += ["--set", f"{name}={toml_text(value)}"]
-        return shlex.join(words)
-
-
-def toml_text(value: Any) -> str:
-    """A value as ``--set`` reads it (TOML; a bare word is a string)."""
-    if isinstance(value, str):
-        return value if value and value.replace("_", "").replace("-", "").isalpha() else msgspec.json.encode(value).decode()
-    if isinstance(value, Mapping):
-        return (
-            "{"
-            + ", ".join(
-                f"{key} = {toml_text(item) if not isinstance(item, str) else msgspec.json.encode(item).decode()}"
-                for key, item in value.items()
-            )
-            + "}"
-        )
-    return msgspec.json.encode(value).decode()
-
-
-def fields_of(answers: Answers, plugin: Any, objectives: Sequence[str]) -> list[Field]:
-    """All rows of the form: the answers, the start button, the method's options, the loop's."""
-    heading = f"Options of {answers.method}"
-    own = {row.key.split(".", 1)[1] for row in option_fields(plugin.options, {}, "method")} if plugin is not None else set()
-    training = option_fields(TrainingOptions, {k: v for k, v in answers.settings.items() if k not in own}, "training")
+    training = option_fields(TrainingOptions, answers.training_settings(), "training")
     known = {row.label for row in training}
-    method = [row for row in option_fields(plugin.options, answers.settings, "method", heading) if row.label not in known] if plugin else []
-    for row in method:
-        row.group = heading
+    own = [row for name, plugin in plugins.items() if plugin for row in _own_fields(answers, name, plugin) if row.label not in known]
+    first = plugins.get(answers.method)
     for row in training:
-        if row.label == "learning_rate" and plugin is not None and row.value is None:
-            row.note = f"{plugin.learning_rate:g}, the default of {answers.method}"
-    return [*answer_fields(answers, plugin, objectives), *method, *training]
+        if row.label == "learning_rate" and row.value is None and first is not None:
+            row.note = "each method's own default" if answers.comparing else f"{first.learning_rate:g}, the default of {answers.method}"
+    return [*answer_fields(answers, first, objectives), *own, *training]
+
+
+def _own_fields(answers: Answers, name: str, plugin: Any) -> list[Field]:
+    heading = f"Options of {name}"
+    rows = option_fields(plugin.options, answers.own_settings(name), _owner(answers, name), heading)
+    for row in rows:
+        row.group = heading
+    return rows
+
+
+def _owner(answers: Answers, method: str) -> str:
+    """What the keys of a method's fields begin with."""
+    return f"{method}:" if answers.comparing else "method"
 
 
 def answer_fields(answers: Answers, plugin: Any, objectives: Sequence[str]) -> list[Field]:
-    """The rows above the options."""
-
-    def split(value: Any) -> str:
-        return "" if 0 <= value < 1 else "at least 0 and below 1"
-
-    data, evaluation = (", ".join(_short(path) for path in paths) for paths in (answers.data, answers.eval_data))
+    """The rows above the options, and the seldom used ones below the start button."""
+    data = ", ".join(map(_file, answers.data))
+    several = ", ".join(answers.methods)
     return [
         Field("model", "model", "pick", answers.model, help="The base model: from the catalog, or any model folder."),
         Field("data", "data", "pick", data, help="What it learns from: JSON, JSONL, CSV, Parquet or text."),
         Field(
-            "method", "method", "pick", answers.method,
-            help=f"{plugin.summary} {plugin.good_for}".strip() if plugin else "How it learns.", note=getattr(plugin, "title", ""),
+            "method", "method", "pick", several or answers.method,
+            help="Compared: the same data, seed and steps for each, then one table." if several
+            else f"{plugin.summary} {plugin.good_for}".strip() if plugin else "How it learns.",
+            note=f"{len(answers.methods)} compared" if several else plugin.good_for if plugin else "",
         ),
         Field(
             "task", "task", "choice", answers.task or None, choices=get_args(Task), optional=True,
             help="causal-lm writes text, seq-cls tells labels apart; auto: seq-cls for encoders and classifiers, else causal-lm.",
         ),
         Field(
-            "name", "name", "str", answers.name, default="", note="" if answers.name else "made from model and method",
-            help="Of the result in the catalog; empty: made from model and method.", check=name_error,
+            "name", "name", "str", answers.name, default="", check=name_error,
+            note="" if answers.name else "made from the model" if several else "made from model and method",
+            help="Of the comparison; results are NAME-METHOD." if several
+            else "Of the result in the catalog; empty: made from model and method.",
         ),
         Field("gpus", "device", "pick", answers.gpus, help="Where it runs: auto takes the GPU with most free memory, else the CPU."),
+        *([_seeds_field(answers)] if several else []),
         Field(
-            "start", "Start", "button",
-            help="Checks everything, then starts the run, or lets it wait for a GPU; it goes on when the screen is left. w queues it.",
+            "start", "Compare" if several else "Start", "button",
+            help="Checks everything, then trains one after another (one on each GPU), and evaluates all on the same rows." if several
+            else "Checks everything, then starts the run, or lets it wait for a GPU; it goes on when the screen is left. w queues it.",
         ),
+        *_seldom_fields(answers, objectives),
+    ]  # fmt: skip
+
+
+def _seeds_field(answers: Answers) -> Field:
+    return Field(
+        "seeds", "seeds", "int", answers.seeds, default=1, type_name="int from 1 to 100",
+        help="Trains each method with so many seeds: figures get a mean and a spread.",
+        check=lambda value: "" if 1 <= value <= 100 else "from 1 to 100; 3 shows the spread",
+    )  # fmt: skip
+
+
+def _seldom_fields(answers: Answers, objectives: Sequence[str]) -> list[Field]:
+    """Answers that have a good default."""
+
+    def split(value: Any) -> str:
+        return "" if 0 <= value < 1 else "at least 0 and below 1"
+
+    rows = [
         Field(
-            "eval_data", "eval_data", "pick", evaluation, advanced=not answers.eval_data,
+            "eval_data", "eval_data", "pick", ", ".join(map(_file, answers.eval_data)), advanced=not answers.eval_data,
             help="Evaluation data; empty: a part of the data is set aside.",
         ),
         Field(
@@ -153,9 +107,18 @@ def answer_fields(answers: Answers, plugin: Any, objectives: Sequence[str]) -> l
         ),
         Field(
             "columns", "columns", "dict", answers.columns, default={}, advanced=True, type_name="name=value, …",
-            help="Renames columns of the data: prompt=question, response=answer.",
+            help="Renames columns of the data: prompt=question, response=answer, label=stars.",
         ),
         Field("seed", "seed", "int", answers.seed, default=0, help="Of everything random.", advanced=True, type_name="int"),
+    ]  # fmt: skip
+    if answers.comparing:
+        return rows
+    return [
+        *rows,
+        Field(
+            "split_seed", "split_seed", "int", answers.split_seed, default=None, optional=True, advanced=True, type_name="int",
+            help="Of the rows set aside for evaluation; auto: seed.",
+        ),
         Field(
             "share_gpu", "share_gpu", "bool", answers.share_gpu, default=False, advanced=True, type_name="on or off",
             help="Use a GPU beside other runs that share it, as far as the planned memory allows.",
@@ -179,15 +142,15 @@ def name_error(value: Any) -> str:
 def read_answers(fields: list[Field], answers: Answers) -> None:
     """Take what was typed back into the answers; paths and picks are there already."""
     values = {row.key: row.value for row in fields}
-    answers.name, answers.eval_split, answers.seed = values["name"], values["eval_split"], values["seed"]
-    answers.share_gpu, answers.priority = values["share_gpu"], values["priority"]
+    for name in ("name", "eval_split", "seed", "seeds", "split_seed", "share_gpu", "priority"):
+        if name in values:
+            setattr(answers, name, values[name])
     answers.task, answers.objective, answers.columns = values["task"] or "", values["objective"] or "", dict(values["columns"])
-    answers.settings = {**changed_values(fields, "training"), **changed_values(fields, "method")}
-
-
-def split_changed(fields: list[Field]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(training options, method options) that differ from the defaults, as the planner takes them."""
-    return changed_values(fields, "training"), changed_values(fields, "method")
+    answers.settings = changed_values(fields, "training")
+    for method in answers.methods or [answers.method]:
+        prefix = f"{method}:" if answers.comparing else ""
+        own = changed_values(fields, _owner(answers, method))
+        answers.settings |= {prefix + name: value for name, value in own.items()}
 
 
 def first_error(fields: list[Field]) -> str:
@@ -198,7 +161,7 @@ def first_error(fields: list[Field]) -> str:
     return ""
 
 
-def _short(path: str) -> str:
+def short_path(path: str) -> str:
     """A path the short way: the name of built-in data, relative to the working or the home directory."""
     if Path(path).parent == dataset_folder():
         return f"{Path(path).stem} (built in)"
@@ -208,6 +171,12 @@ def _short(path: str) -> str:
         except ValueError:
             continue
     return path
+
+
+def _file(path: str) -> str:
+    """A data file in a field: its name alone where the path is too long to leave room for what is said of it."""
+    short = short_path(path)
+    return short if len(short) <= 32 else Path(path).name
 
 
 def dataset_folder() -> Path:

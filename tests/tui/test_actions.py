@@ -14,9 +14,12 @@ from finetui.tui.screens.doctor import DoctorScreen
 from finetui.tui.screens.home import HomeScreen
 from finetui.tui.screens.log import LogScreen
 from finetui.tui.screens.messages import Dialog, PickDialog
+from finetui.tui.screens.methods import MethodsScreen
 from finetui.tui.screens.new_run import NewRunScreen
+from finetui.tui.screens.preview import PreviewScreen
 from finetui.tui.screens.run import RunScreen
 from finetui.tui.screens.settings import SettingsScreen
+from finetui.tui.screens.words import WordsDialog
 from finetui.tui.widgets.form import Form
 from finetui.tui.widgets.lists import Lines
 from support.tui import opened, painted, type_text, until_painted
@@ -25,6 +28,7 @@ from textual.binding import Binding
 OWNERS = {
     "app": FineTuiApp, "home": HomeScreen, "catalog": CatalogScreen, "new": NewRunScreen, "run": RunScreen, "chat": ChatScreen,
     "compare": CompareScreen, "doctor": DoctorScreen, "log": LogScreen, "settings": SettingsScreen,
+    "methods": MethodsScreen, "preview": PreviewScreen, "words": WordsDialog,
     "list": Lines, "form": Form, "dialog": Dialog, "pick": PickDialog,
 }  # fmt: skip
 

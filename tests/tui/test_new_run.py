@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import msgspec
 import pytest
 from finetui.core import registry
+from finetui.core.devices import cpu_device
 from finetui.core.options import describe
+from finetui.core.runs import planning
 from finetui.core.training import TrainingOptions
 from finetui.plugins.methods.lora import LoraOptions
-from finetui.tui.newrun import Answers, toml_text
+from finetui.tui.glyphs import ASCII, UNICODE
 from finetui.tui.screens.new_run import NewRunScreen
+from finetui.tui.widgets.price import stack
+from support.gpus import eight_gpus
 from support.tui import SIZES, opened, painted, type_text, until, until_painted
 from textual.pilot import Pilot
 
@@ -65,9 +70,12 @@ async def test_third_party_method_has_a_form(tmp_path: Path, third_party: None) 
         screen = await new_run(pilot)
         screen.form.show(screen.form.fields, "method")
         await pilot.press("enter")
-        await until_painted(pilot, "Method", "gentle", "qlora", "full", "the speed of full", "When nothing speaks against it")
+        await until_painted(
+            pilot, "Methods for finetui-mini", "gentle", "qlora", "full", "the speed of full", "When nothing speaks against it"
+        )
+        await pilot.press("slash")
         await type_text(pilot, "gent")
-        await pilot.press("enter")
+        await pilot.press("enter", "enter")
         text = await until_painted(pilot, "Options of gentle", "softness", "--method gentle")
         assert "lora_alpha" not in text
         screen.form.set("method.softness", 3)
@@ -144,7 +152,7 @@ async def test_data_and_its_problems(tmp_path: Path) -> None:
         assert "bad.jsonl:2" in screen.form.field("data").error
         assert screen.why_not("start")
         await pilot.press("v")
-        await until_painted(pilot, "bad.jsonl:2", "1 problem, 1 good row")
+        await until_painted(pilot, "bad.jsonl:2", "1 problem", "1 good row", "mend it")
 
 
 async def test_the_form_opens_once_and_quitting_works_in_dialogs(tmp_path: Path) -> None:
@@ -160,17 +168,89 @@ async def test_the_form_opens_once_and_quitting_works_in_dialogs(tmp_path: Path)
         await until(pilot, lambda: not pilot.app.is_running or pilot.app._exit)
 
 
-async def test_copies_the_command(tmp_path: Path) -> None:
+async def test_make_it_fit_applies_what_the_planner_suggests_and_says_which(tmp_path: Path) -> None:
     async with opened(tmp_path / "home") as pilot:
         screen = await new_run(pilot)
-        await pilot.press("y")
-        assert pilot.app.clipboard == screen.answers.command()
-        assert pilot.app.clipboard.startswith("finetui train --model finetui-mini --data ")
+        await pilot.press("f")
+        await until_painted(pilot, "it fits already")
+        long = tmp_path / "long.jsonl"
+        long.write_text('{"text": "%s"}\n' % ("a very long row " * 250) * 4000)
+        screen.answers.data = [str(long)]
+        screen.chose_data()
+        screen.form.set("training.per_device_train_batch_size", 4000)
+        await until_painted(pilot, "✖ does not fit", "f makes it fit")
+        await pilot.press("f")
+        text = await until_painted(pilot, "To make it fit", "✔ fits")
+        changed = screen.answers.settings
+        size, steps = changed["per_device_train_batch_size"], changed["gradient_accumulation_steps"]
+        assert size * steps == 4000, "the effective batch stays"
+        assert f"per_device_train_batch_size 4000 → {size}" in " ".join(text.split()) and f"steps 1 → {steps}" in " ".join(text.split())
+        assert screen.plan is not None and screen.plan.fits and not screen.why_not("start")
 
 
-def test_the_command_says_what_differs() -> None:
-    answers = Answers(model="m", data=["a b.jsonl"], method="lora", seed=3, settings={"r": 8, "target_modules": ["q_proj"], "bf16": True})
-    assert answers.command() == (
-        "finetui train --model m --data 'a b.jsonl' --method lora --seed 3 --set r=8 --set 'target_modules=[\"q_proj\"]' --set bf16=true"
-    )
-    assert toml_text("cosine") == "cosine" and toml_text("two words") == '"two words"' and toml_text({"a": "b"}) == '{a = "b"}'
+async def test_where_no_setting_is_enough_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(tmp_path / "home") as pilot:
+        screen = await new_run(pilot)
+        small = msgspec.structs.replace(cpu_device(), memory_free=10_000_000)
+        monkeypatch.setattr(planning, "select", lambda _: [small])
+        screen.form.set("seed", 1)
+        await until_painted(pilot, "✖ does not fit", "nothing here fits")
+        await pilot.press("f")
+        await until_painted(pilot, "no change of settings is enough")
+
+
+async def test_the_price_is_shown_against_each_kind_of_device_and_what_is_busy_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with eight_gpus(tmp_path, monkeypatch) as gpus:
+        async with opened(tmp_path / "home") as pilot:
+            screen = await new_run(pilot)
+            await until_painted(pilot, "8 GPUs", "of 80.0 GB free", "enter or ctrl+s")
+            gpus.use(**{f"gpu{number}": 79.9 for number in range(8)})  # type: ignore[arg-type]
+            screen.form.set("training.per_device_train_batch_size", 64)
+            await until_painted(pilot, "would wait for a GPU with")
+            assert not screen.why_not("start"), "it may be started all the same: it waits in the queue"
+            screen.answers.gpus = "3"
+            screen.chose()
+            await until_painted(pilot, "GPU 3", "free on GPU 3")
+
+
+def test_parts_are_told_apart_without_colour() -> None:
+    parts = {"weights": 40, "activations": 50, "overhead": 10, "adapter": 0}
+    drawn = "".join(text for text, _ in stack(parts, 200, 20, UNICODE))
+    assert drawn == "▇▇▇▇▇▅▅▅▅▇" + "░" * 10
+    assert "".join(text for text, _ in stack(parts, 200, 20, ASCII)) == "#####====#.........."
+    too_much = stack(parts, 50, 20, UNICODE)
+    assert "".join(text for text, _ in too_much) == "▇" * 10 + "│" + "▅" * 7 + "▇▇", "the rule is where the memory ends"
+    assert {style for _, style in too_much} == {"$error", "bold $foreground"}
+
+
+async def test_the_task_follows_the_model_and_can_be_changed(tmp_path: Path) -> None:
+    file = tmp_path / "labels.jsonl"
+    file.write_text('{"text": "a good film", "label": "pos"}\n{"text": "a bad film", "label": "neg"}\n')
+    async with opened(tmp_path / "home") as pilot:
+        screen = await new_run(pilot)
+        await until_painted(pilot, "causal-lm: Qwen2ForCausalLM writes text", "«Arr!")
+        screen.answers.data, screen.answers.eval_data = [str(file)], []
+        screen.chose_data()
+        await until_painted(pilot, "causal-lm; seq-cls learns the labels", "labels.jsonl  2 rows", "«a good film»")
+        screen.form.show(screen.form.fields, "task")
+        await pilot.press("right", "right")
+        await until_painted(pilot, "seq-cls", "2 rows, classification", "→ «pos»", "--task seq-cls")
+        screen.form.set("task", None)
+        screen.form.set("columns", {"label": "label"})
+        await until_painted(pilot, "seq-cls: a column is renamed to label")
+
+
+async def test_whole_numbers_in_lists(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home") as pilot:
+        screen = await new_run(pilot)
+        screen.answers.choose(["adapter"])
+        screen.chose()
+        screen.form.fold(True)
+        screen.form.show(screen.form.fields, "method.layers")
+        await pilot.press("enter", "ctrl+u")
+        await type_text(pilot, "0")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.answers.settings.get("layers") == [0], what="a list of numbers")
+        assert not screen.form.field("method.layers").error

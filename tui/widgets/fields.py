@@ -19,6 +19,7 @@ class Field:
 
     Attributes:
         key: unique in the form; for an option ``owner.name``.
+        integers: of a list: its members are whole numbers.
         kind: an option's kind (`core.options.Option.kind`), or ``pick`` (the owner opens a chooser) or ``button``.
         note: said after the value in grey.
         error: why the value cannot be used; empty when it can.
@@ -37,6 +38,7 @@ class Field:
     advanced: bool = False
     unit: str = ""
     type_name: str = ""
+    integers: bool = False
     note: str = ""
     error: str = ""
     check: Callable[[Any], str] | None = None
@@ -103,7 +105,8 @@ def read_value(field: Field, text: str) -> Any:
     if field.kind == "float":
         return _number(text, float, "a number is expected, for example 2e-4")
     if field.kind == "list":
-        return [part.strip() for part in text.split(",") if part.strip()]
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return [_number(part, int, "whole numbers are expected, separated by commas") for part in parts] if field.integers else parts
     if field.kind == "dict":
         return _table(text)
     return text
@@ -151,6 +154,7 @@ def _option_field(options_type: type, row: Option, value: Any, owner: str, headi
     field = Field(
         key=f"{owner}.{row.name}", label=row.name, kind=row.kind, default=row.default, help=row.help, group=row.group or heading,
         choices=row.choices, optional=row.optional, advanced=row.advanced, unit=row.unit, type_name=_range(row), check=check,
+        integers="list[int]" in row.type_name,
     )  # fmt: skip
     field.set(value)
     return field

@@ -115,6 +115,7 @@ class Form(ScrollView, Acting, can_focus=True):
         self._edit_error = ""
         self._key = ""
         self._lines: list[_Line] = []
+        self._widths: dict[str, int] = {}
         self._layout_lines()
 
     # What is shown ----------------------------------------------------------------------------------------------------
@@ -172,8 +173,12 @@ class Form(ScrollView, Acting, can_focus=True):
         if self._at < 0:
             self._at = next((i for i, line in enumerate(lines) if line.field), 0)
             self._key = lines[self._at].field.key if lines and lines[self._at].field else ""  # type: ignore[union-attr]
-        self._width = min(30, max((len(field.label) for field in self.fields), default=8) + 2)
+        self._widths = {group: self._label_width(group) for group in {line.field.group for line in lines if line.field}}
         self.virtual_size = Size(self.size.width, len(lines))
+
+    def _label_width(self, group: str) -> int:
+        """Cells of the labels of a group: answers with short names leave the room to what is said of them."""
+        return min(30, max(len(field.label) for field in self.fields if field.group == group) + 2)
 
     def on_resize(self) -> None:
         """Lines are as wide as the form."""
@@ -207,8 +212,8 @@ class Form(ScrollView, Acting, can_focus=True):
             note = shorten(field.note, max(4, width - cell_len(label) - 3), self.glyphs)
             return [(label, "button"), (f"   {note}", "error" if field.error else "note")]
         mark = self.glyphs.changed if field.changed else " "
-        parts = [(f" {mark} ", "changed"), (field.label.ljust(self._width), "label")]
-        room = max(4, width - self._width - 4)
+        parts = [(f" {mark} ", "changed"), (field.label.ljust(self._widths[field.group]), "label")]
+        room = max(4, width - self._widths[field.group] - 4)
         if here and self.editor is not None:
             text, at = self.editor.text, self.editor.at
             before = beginning(text[:at][::-1], room - 2)[::-1]

@@ -1,0 +1,46 @@
+"""The same as a command and as a file, to copy into a shell or a script."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from ..actions import bindings
+from .messages import Dialog
+
+
+class WordsDialog(Dialog):
+    """A command, and the TOML file with which ``-c`` does the same."""
+
+    BINDINGS = bindings("words")
+
+    def __init__(self, command: str, file_command: str, toml: str) -> None:
+        """
+        Args:
+            file_command: the command that takes the file.
+        """
+        super().__init__()
+        self.command, self.file_command, self.toml = command, file_command, toml
+
+    def compose(self) -> ComposeResult:
+        """Both texts, the keys."""
+        with Vertical(classes="box -tall") as box:
+            box.border_title = "The same in words"
+            with VerticalScroll(classes="scroll", can_focus=True):
+                yield Static(Content(self.command), classes="text")
+                yield Static(Content(f"or {self.file_command}, with this file:"), classes="hint")
+                yield Static(Content("\n" + self.toml), classes="text")
+            yield Static(Content("y copy command  Y copy file  esc close"), classes="keys")
+
+    def on_mount(self) -> None:
+        """Arrow keys scroll."""
+        self.query_one(VerticalScroll).focus()
+
+    def text_to_copy(self) -> str:
+        return self.command
+
+    def do_copy_file(self) -> None:
+        self.app.copy_to_clipboard(self.toml)
+        self.app.notify(f"copied the file for {self.file_command}")
