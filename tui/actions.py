@@ -100,8 +100,6 @@ ACTIONS: tuple[Action, ...] = (
     Action("preview.next", "right_square_bracket,right,l", "Next row", "Show the next row"),
     Action("preview.previous", "left_square_bracket,left,h", "Previous row", "Show the row before"),
     Action("preview.tokens", "t", "Tokens", "Show the row token by token, or as text"),
-    Action("preview.down", "j", "Down", "Scroll down", footer=False),
-    Action("preview.up", "k", "Up", "Scroll up", footer=False),
     Action("preview.copy", "y", "Copy", "Copy the row's text"),
     Action("preview.again", "r", "Read again", "Read the files again, after they were mended"),
     # The same in words

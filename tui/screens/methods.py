@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 
@@ -15,6 +15,7 @@ from ..asking import MethodRow
 from ..methodlines import HEAD, method_line, why
 from ..widgets.filterline import FilterLine
 from ..widgets.lists import Lines
+from ..widgets.reading import Reading
 from .base import View
 
 
@@ -41,7 +42,7 @@ class MethodsScreen(View):
             yield FilterLine(id="filter")
             yield Static(Content.styled(HEAD, "$muted"), id="methods-head")
             yield Lines(id="methods")
-        with VerticalScroll(id="methods-why", classes="pane"):
+        with Reading(id="methods-why", classes="pane"):
             yield Static(id="why")
 
     def on_mount(self) -> None:

@@ -83,8 +83,8 @@ class NewRunScreen(Pickers, View):
 
         self.titled(self.query_one("#new-left"), "New run")
         self.titled(self.query_one("#price"), "Memory at the peak")
-        self.titled(self.query_one("#data-pane"), "What it learns from", "v all, by token")
-        self.titled(self.query_one("#command-pane"), "The same as a command", "y copy  e file")
+        self.titled(self.query_one("#data-pane"), "What it learns from", self.keys_line(("new.data", "all, by token")))
+        self.titled(self.query_one("#command-pane"), "The same as a command", self.keys_line(("new.copy", "copy"), ("new.words", "file")))
         if self.app.settings.gpus != "auto" and self.answers.gpus == "auto":
             self.answers.gpus = self.app.settings.gpus
         self.answers.share_gpu = self.answers.share_gpu or self.app.settings.share_gpu
@@ -224,7 +224,8 @@ class NewRunScreen(Pickers, View):
         if self.answers.comparing:
             lines = compared_lines(priced, self.app.glyphs, width)
         else:
-            lines = price_lines(priced, self.app.glyphs, width, short=not (self.has_class("-wide") and not self.has_class("-low")))
+            short = not self.has_class("-wide") or self.has_class("-low")
+            lines = price_lines(priced, self.app.glyphs, width, short=short, way_out=self.keys_line(("new.fit", "makes it fit")))
         first = priced.prices[0].device
         place = f"on {'the CPU' if first.kind == 'cpu' else first.name}"
         self.titled(self.query_one("#price"), "Memory at the peak", place)

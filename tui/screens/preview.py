@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -15,6 +14,7 @@ from ..answers import Answers
 from ..asking import DataSeen
 from ..previewing import Rows
 from ..rowlines import report_lines, row_text, row_title, row_tokens
+from ..widgets.reading import Reading
 from .base import View
 
 
@@ -35,9 +35,9 @@ class PreviewScreen(View):
 
     def content(self) -> ComposeResult:
         """What the files hold; the row."""
-        with VerticalScroll(id="preview-report", classes="pane"):
+        with Reading(id="preview-report", classes="pane"):
             yield Static("reading", id="report-lines")
-        with VerticalScroll(id="preview-row", classes="pane"):
+        with Reading(id="preview-row", classes="pane"):
             yield Static(id="row")
 
     def on_mount(self) -> None:
@@ -103,7 +103,7 @@ class PreviewScreen(View):
     def why_not(self, name: str) -> str:
         """What there is not."""
         rows = self.rows
-        if name in ("again", "down", "up"):
+        if name == "again":
             return ""
         if rows is None or not rows.known:
             return "no row is shown yet"
@@ -129,18 +129,6 @@ class PreviewScreen(View):
     def do_tokens(self) -> None:
         self.by_token = not self.by_token
         self._show()
-
-    def do_down(self) -> None:
-        self._scroller.scroll_relative(y=1, animate=False)
-
-    def do_up(self) -> None:
-        self._scroller.scroll_relative(y=-1, animate=False)
-
-    @property
-    def _scroller(self) -> VerticalScroll:
-        """What j and k move: the problems where there are some, else the row."""
-        bad = self.has_class("-problems")
-        return self.query_one("#preview-report" if bad else "#preview-row", VerticalScroll)
 
     def do_copy(self) -> None:
         assert self.rows is not None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
 from ..actions import bindings
+from ..widgets.reading import Reading
 from .messages import Dialog
+
+KEYS = (("words.copy", "copy command"), ("words.copy_file", "copy file"), ("dialog.close", "close"))
 
 
 class WordsDialog(Dialog):
@@ -28,15 +31,15 @@ class WordsDialog(Dialog):
         """Both texts, the keys."""
         with Vertical(classes="box -tall") as box:
             box.border_title = "The same in words"
-            with VerticalScroll(classes="scroll", can_focus=True):
+            with Reading(classes="scroll"):
                 yield Static(Content(self.command), classes="text")
                 yield Static(Content(f"or {self.file_command}, with this file:"), classes="hint")
                 yield Static(Content("\n" + self.toml), classes="text")
-            yield Static(Content("y copy command  Y copy file  esc close"), classes="keys")
+            yield Static(Content(self.keys_line(*KEYS)), classes="keys")
 
     def on_mount(self) -> None:
-        """Arrow keys scroll."""
-        self.query_one(VerticalScroll).focus()
+        """The keys of lists scroll."""
+        self.query_one(Reading).focus()
 
     def text_to_copy(self) -> str:
         return self.command

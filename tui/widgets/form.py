@@ -115,7 +115,7 @@ class Form(ScrollView, Acting, can_focus=True):
         self._edit_error = ""
         self._key = ""
         self._lines: list[_Line] = []
-        self._widths: dict[str, int] = {}
+        self._widths: dict[bool, int] = {}
         self._layout_lines()
 
     # What is shown ----------------------------------------------------------------------------------------------------
@@ -173,12 +173,12 @@ class Form(ScrollView, Acting, can_focus=True):
         if self._at < 0:
             self._at = next((i for i, line in enumerate(lines) if line.field), 0)
             self._key = lines[self._at].field.key if lines and lines[self._at].field else ""  # type: ignore[union-attr]
-        self._widths = {group: self._label_width(group) for group in {line.field.group for line in lines if line.field}}
+        self._widths = {grouped: self._label_width(grouped) for grouped in (True, False)}
         self.virtual_size = Size(self.size.width, len(lines))
 
-    def _label_width(self, group: str) -> int:
-        """Cells of the labels of a group: answers with short names leave the room to what is said of them."""
-        return min(30, max(len(field.label) for field in self.fields if field.group == group) + 2)
+    def _label_width(self, grouped: bool) -> int:
+        """Cells of labels: what stands above all groups has short names and much to be said of it."""
+        return min(30, max((len(field.label) for field in self.fields if bool(field.group) == grouped), default=8) + 2)
 
     def on_resize(self) -> None:
         """Lines are as wide as the form."""
@@ -211,9 +211,9 @@ class Form(ScrollView, Acting, can_focus=True):
             label = f" {self.glyphs.states['running']} {field.label}"
             note = shorten(field.note, max(4, width - cell_len(label) - 3), self.glyphs)
             return [(label, "button"), (f"   {note}", "error" if field.error else "note")]
-        mark = self.glyphs.changed if field.changed else " "
-        parts = [(f" {mark} ", "changed"), (field.label.ljust(self._widths[field.group]), "label")]
-        room = max(4, width - self._widths[field.group] - 4)
+        mark, labels = self.glyphs.changed if field.changed else " ", self._widths[bool(field.group)]
+        parts = [(f" {mark} ", "changed"), (field.label.ljust(labels), "label")]
+        room = max(4, width - labels - 4)
         if here and self.editor is not None:
             text, at = self.editor.text, self.editor.at
             before = beginning(text[:at][::-1], room - 2)[::-1]

@@ -15,8 +15,12 @@ Piece = tuple[str, str]
 """A text and its style."""
 
 
-def price_lines(priced: Any, glyphs: Glyphs, width: int, *, short: bool = False) -> Content:
-    """Prices (`tui.asking.Priced`) of one run as lines: verdict, a bar for each kind of device, the parts, what it waits for, advice."""
+def price_lines(priced: Any, glyphs: Glyphs, width: int, *, short: bool = False, way_out: str = "") -> Content:
+    """Prices (`tui.asking.Priced`) of one run as lines: verdict, a bar for each kind of device, the parts, what it waits for, advice.
+
+    Args:
+        way_out: said where it does not fit.
+    """
     plan = priced.best
     lines = [_verdict(plan, glyphs)]
     parts = sorted(((name, size) for name, size in plan.parts.items() if size), key=lambda part: -part[1])
@@ -34,7 +38,7 @@ def price_lines(priced: Any, glyphs: Glyphs, width: int, *, short: bool = False)
     if priced.waits_for:
         lines.append(Content.styled(f"{glyphs.states['queued']} would wait for {priced.waits_for}", "$warning"))
     if not plan.fits:
-        lines.append(Content.assemble(("f", "bold $accent"), (" makes it fit, where settings can", "$muted")))
+        lines.append(Content.styled(way_out, "$accent"))
     lines += [Content.styled(f"{glyphs.arrow} {sentence}", "$warning") for sentence in plan.advice]
     return Content("\n").join(lines)
 
