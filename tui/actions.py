@@ -114,8 +114,11 @@ ACTIONS: tuple[Action, ...] = (
     Action("run.push", "p", "Push", "Publish this run's adapter"),
     Action("run.kill", "K", "Stop now", "End the run at once, without a checkpoint", footer=False),
     Action("run.again", "n", "Run again", "A new run with this run's settings, to change first"),
-    Action("run.tab_next", "right_square_bracket", "Next tab", "Log, events, samples", footer=False),
-    Action("run.tab_previous", "left_square_bracket", "Previous tab", "Samples, events, log", footer=False),
+    Action("run.curve", "v", "Curve", "Show the next figure: loss, evaluation loss, learning rate, gradient norm, tokens/s"),
+    Action("run.overlay", "o", "Overlay", "Choose runs whose curves are drawn over this one's"),
+    Action("run.search", "slash", "Search log", "Find a text in the log", footer=False),
+    Action("run.tab_next", "right_square_bracket", "Next tab", "Log, events, samples, devices", footer=False),
+    Action("run.tab_previous", "left_square_bracket", "Previous tab", "Devices, samples, events, log", footer=False),
     Action("run.copy", "y", "Copy", "Copy the run's id", footer=False),
     # Chat
     Action("chat.write", "i", "Write", "Put the cursor into the message line"),
@@ -126,18 +129,20 @@ ACTIONS: tuple[Action, ...] = (
     Action("chat.copy", "y", "Copy", "Copy the last answer", footer=False),
     # Compare
     Action("compare.open", "", "Open", "Open the training run of the selected row", footer=False),
-    Action("compare.curve", "v", "Curves", "Show the training or the evaluation losses"),
+    Action("compare.curve", "v", "Curves", "Show the next figure: loss, evaluation loss, learning rate, gradient norm, tokens/s"),
     Action("compare.measure", "b", "Bars", "Show the bars of the next figure"),
     Action("compare.tab_next", "right_square_bracket", "Other pane", "Curves, bars, notes"),
     Action("compare.export", "x", "Export", "Write the table to a Markdown, CSV or JSON file"),
     Action("compare.choose", "o", "Others", "Choose another comparison"),
+    Action("compare.runs", "a", "Runs", "Choose the training runs that are compared"),
     Action("compare.stop", "s", "Stop", "Stop the comparison; it can be resumed"),
     Action("compare.resume", "R", "Resume", "Go on with what is not done", footer=False),
     Action("compare.right", "right,l", "More columns", "Scroll the table to the right", footer=False),
     Action("compare.left", "left,h", "Back", "Scroll the table to the left", footer=False),
     Action("compare.tab_previous", "left_square_bracket", "Previous pane", "Notes, bars, curves", footer=False),
     Action("compare.log", "L", "Log", "Open the dashboard of the comparison itself", footer=False),
-    Action("compare.copy", "y", "Copy", "Copy the ids of what is compared", footer=False),
+    Action("compare.copy", "y", "Copy", "Copy the table as Markdown", footer=False),
+    Action("compare.copy_ids", "Y", "Copy ids", "Copy the ids of what is compared", footer=False),
     # Doctor
     Action("doctor.refresh", "r", "Look again", "Examine devices, folders and plugins again"),
     Action("doctor.probe", "t", "Ask torch", "Start a process that imports torch and asks it for the GPUs and bfloat16 (seconds)"),
@@ -172,6 +177,28 @@ ACTIONS: tuple[Action, ...] = (
     Action("form.last", "end,G", "End", "Last field", footer=False),
     Action("form.half_down", "pagedown,ctrl+d", "Half page down", "Move half a page down", footer=False),
     Action("form.half_up", "pageup,ctrl+u", "Half page up", "Move half a page up", footer=False),
+    Action("plot.left", "left,h", "Cursor left", "Read the values out one column further left", footer=False),
+    Action("plot.right", "right,l", "Cursor right", "Read the values out one column further right", footer=False),
+    Action("plot.first", "home,g", "First step", "Put the cursor on the first step", footer=False),
+    Action("plot.last", "end,G", "Last step", "Put the cursor on the newest step", footer=False),
+    Action("plot.put_away", "escape", "No cursor", "Take the cursor away", footer=False),
+    Action("plot.zoom_in", "plus,equals_sign", "Zoom in", "Show half as many steps, about the cursor or at the newest", footer=False),
+    Action("plot.zoom_out", "minus", "Zoom out", "Show twice as many steps", footer=False),
+    Action("plot.earlier", "less_than_sign,shift+left", "Earlier", "Move half a picture to earlier steps", footer=False),
+    Action("plot.later", "greater_than_sign,shift+right", "Later", "Move half a picture to later steps", footer=False),
+    Action("plot.all", "0", "Whole run", "Show all steps on a linear axis, without cursor", footer=False),
+    Action("plot.log", "e", "Logarithmic", "Switch the axis of values between linear and powers of ten", footer=False),
+    Action("plot.smooth", "t", "Smoothing", "Next strength of the moving average: off, light, medium, strong", footer=False),
+    Action("runlog.down", "down,j", "Down", "Next line", footer=False),
+    Action("runlog.up", "up,k", "Up", "Previous line; the log stays there until it is followed again", footer=False),
+    Action("runlog.first", "home,g", "Top", "First line", footer=False),
+    Action("runlog.last", "end,G", "End", "Last line, and follow what comes", footer=False),
+    Action("runlog.half_down", "pagedown,ctrl+d", "Half page down", "Move half a page down", footer=False),
+    Action("runlog.half_up", "pageup,ctrl+u", "Half page up", "Move half a page up", footer=False),
+    Action("runlog.follow", "f", "Follow", "Stay at the newest line, or stop doing so", footer=False),
+    Action("runlog.next", "n", "Next match", "Next line with the text that was searched", footer=False),
+    Action("runlog.previous", "N", "Previous match", "Previous line with the text that was searched", footer=False),
+    Action("runlog.clear", "escape", "End search", "Forget what was searched", footer=False),
     # Dialogs
     Action("dialog.accept", "ctrl+s", "Do it", "Do what the dialog offers"),
     Action("dialog.close", "escape", "Close", "Close without doing anything"),
@@ -180,17 +207,20 @@ ACTIONS: tuple[Action, ...] = (
     Action("pick.down", "down", "Down", "Next entry", footer=False),
     Action("pick.up", "up", "Up", "Previous entry", footer=False),
     Action("pick.complete", "tab", "Complete", "Complete the path that is being typed"),
+    Action("pick.accept", "ctrl+s", "Take", "Take what is marked, where several can be"),
 )  # fmt: skip
 
 SCOPE_TITLES: dict[str, str] = {
     "app": "Everywhere", "home": "Home", "catalog": "Catalog", "new": "New run", "run": "Run", "chat": "Chat",
     "compare": "Compare", "doctor": "Doctor", "log": "Log", "settings": "Settings",
     "methods": "Methods", "preview": "Data of a new run", "words": "The same in words",
-    "list": "Lists and texts", "form": "Forms", "dialog": "Dialogs", "pick": "Choosers",
+    "list": "Lists and texts", "plot": "Curves", "runlog": "A run's log", "form": "Forms", "dialog": "Dialogs", "pick": "Choosers",
 }  # fmt: skip
 
 WIDGETS = ("list", "form")
 """Scopes of widgets, which have the focus inside a screen or a dialog."""
+PANES = {"plot": ("run", "compare"), "runlog": ("run",)}
+"""Scopes of widgets that only some screens have, and those."""
 DIALOGS = ("dialog", "pick", "words")
 """Scopes of dialogs, which shut out the screen below and the app."""
 
@@ -233,6 +263,11 @@ class Acting:
             self.app.notify(reason, severity="warning", timeout=4)  # type: ignore[attr-defined]
             return None
         return getattr(self, f"do_{name}")()
+
+    def key(self, identifier: str) -> str:
+        """The first key of an action, as people write it."""
+        keymap = self.app.keymap  # type: ignore[attr-defined]
+        return keymap.label(keymap.keys(by_id(identifier))[0])
 
     def keys_line(self, *parts: tuple[str, str]) -> str:
         """The last line of a dialog: see `keymap.Keymap.line`."""

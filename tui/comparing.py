@@ -9,15 +9,27 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len
 from textual.content import Content
 
-from ..core.compare.columns import COLUMNS, Column, best_rows, cell, columns_of, differing_options, option_text, remarks, written
+from ..core.compare.columns import (
+    COLUMNS,
+    Column,
+    best_rows,
+    cell,
+    columns_of,
+    differing_options,
+    option_columns,
+    option_text,
+    remarks,
+    written,
+)
 from ..core.compare.export import headline
 from ..core.paths import Home
 from .format import percent
 from .glyphs import STATE_STYLES, Glyphs, bar, shorten
-from .widgets.curves import Curve, colour_of, letter_of
+from .widgets.curves import colour_of, letter_of
 
 if TYPE_CHECKING:
     from ..core.fsio import JsonlReader
+    from ..core.runs.spec import MetricLine
 
 MEASURES = (
     "loss", "accuracy", "f1", "trainable_parameters", "peak_memory_bytes", "tokens_per_second", "generate_tokens_per_second",
@@ -35,11 +47,11 @@ class Seen:
 
     Attributes:
         table: as `core.compare.table.compare_table` gives it.
-        curves: of the rows that have trained at least one step.
+        lines: what is new in the metrics of the rows' (first) runs, by number of the row's curve.
     """
 
     table: dict[str, Any]
-    curves: list[Curve] = field(default_factory=list)
+    lines: dict[int, list[MetricLine]] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -58,7 +70,7 @@ class Reader:
 
     def __init__(self, home: Home, run_ids: Sequence[str]) -> None:
         self.home, self.run_ids = home, tuple(run_ids)
-        self._curves: dict[str, tuple[JsonlReader, Curve]] = {}
+        self._readers: dict[str, JsonlReader] = {}
 
     def read(self) -> Seen:
         """The comparison as it is now."""
@@ -67,27 +79,15 @@ class Reader:
 
         store = RunStore(self.home)
         table = runs_table(store, [store.get(run_id) for run_id in self.run_ids])
-        curves = [self._curve(row["runs"][0], number) for number, row in numbered(table["rows"]) if number >= 0 and row["runs"]]
-        return Seen(table, [curve for curve in curves if curve.steps])
+        return Seen(table, {number: self._new(row["runs"][0]) for number, row in numbered(table["rows"]) if number >= 0 and row["runs"]})
 
-    def _curve(self, run_id: str, number: int) -> Curve:
+    def _new(self, run_id: str) -> list[MetricLine]:
         from ..core.fsio import JsonlReader
+        from ..core.runs.spec import MetricLine
 
-        if run_id not in self._curves:
-            self._curves[run_id] = (JsonlReader(self.home.runs / run_id / "metrics.jsonl"), Curve(number))
-        reader, curve = self._curves[run_id]
-        for line in reader.read():
-            step = line.get("step", 0)
-            if isinstance(line.get("loss"), (int, float)):
-                while curve.steps and curve.steps[-1] >= step:  # a resumed attempt trains them again
-                    curve.steps.pop()
-                    curve.losses.pop()
-                curve.steps.append(step)
-                curve.losses.append(line["loss"])
-            if isinstance(line.get("eval_loss"), (int, float)):
-                curve.evaluations[:] = [known for known in curve.evaluations if known[0] < step]
-                curve.evaluations.append((step, line["eval_loss"]))
-        return Curve(number, list(curve.steps), list(curve.losses), list(curve.evaluations))
+        if run_id not in self._readers:
+            self._readers[run_id] = JsonlReader(self.home.runs / run_id / "metrics.jsonl", MetricLine)
+        return self._readers[run_id].read()
 
 
 def numbered(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
@@ -109,7 +109,7 @@ def table_lines(seen: Seen, glyphs: Glyphs, width: int, skip: int) -> tuple[Cont
         The headings, a line a row, how many columns were left out on the left and on the right.
     """
     rows = seen.rows
-    columns = columns_of(rows)[1:]
+    columns = [*columns_of(rows)[1:], *option_columns(rows)]
     widths = [max(cell_len(column.title), *(cell_len(_text(row, column)) for row in rows)) for column in columns]
     names = min(28, max(10, *(cell_len(row["label"]) for row in rows)))
     room = width - names - 4

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 from ..core.paths import Home
+from .histories import History
+from .meterlines import Meter
 
 if TYPE_CHECKING:
+    from ..core.fsio import JsonlReader
     from ..core.runs.follow import Update
     from ..core.runs.spec import MetricLine, RunSpec
 
@@ -20,9 +23,9 @@ POLL_SECONDS = 0.5
 """The dashboard is drawn at most this often."""
 REFRESH_EVERY = 4
 """Polls between two checks that the run is really alive."""
-LOG_TAIL_BYTES = 200_000
-_GRAPH = 64
-"""Lines that the small graphs look back on."""
+LOG_TAIL_BYTES = 1_000_000
+LOG_LINES = 10_000
+"""Kept at most of the log."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -34,11 +37,25 @@ class RunNews(Message):
         self.spec, self.update, self.request = spec, update, request
 
 
+class OtherNews(Message):
+    """New lines of the metrics of a run that is drawn over this one."""
+
+    def __init__(self, run_id: str, lines: list[MetricLine]) -> None:
+        super().__init__()
+        self.run_id, self.lines = run_id, lines
+
+
 class RunFeed:
-    """The thread that polls one run. ``post`` is called in it."""
+    """The thread that polls one run, and the metrics of those drawn over it. ``post`` is called in it.
+
+    Attributes:
+        others: ids of the runs drawn over this one; replaced, never changed, by the screen.
+    """
 
     def __init__(self, home: Home, run_id: str, post: Callable[[Message], object], failed: Callable[[Exception], object]) -> None:
         self.home, self.run_id, self._post, self._failed = home, run_id, post, failed
+        self.others: tuple[str, ...] = ()
+        self._readers: dict[str, JsonlReader] = {}
         self._wake = threading.Event()
         self._ended = False
 
@@ -74,16 +91,29 @@ class RunFeed:
                 update = follower.poll()
                 if update.changed and not self._ended:
                     self._post(RunNews(run.spec, update, effective_request(run.spec, update.state)))
+                self._read_others()
                 self._wake.wait(POLL_SECONDS)
                 self._wake.clear()
         except Exception as problem:
             if not self._ended:
                 self._failed(problem)
 
+    def _read_others(self) -> None:
+        """What is new in the metrics of the other runs; all of it for one that was just chosen."""
+        from ..core.fsio import JsonlReader
+        from ..core.runs.spec import MetricLine
+
+        others = self.others
+        self._readers = {one: self._readers.get(one) or JsonlReader(self.home.runs / one / "metrics.jsonl", MetricLine) for one in others}
+        for run_id, reader in self._readers.items():
+            lines = reader.read()
+            if lines and not self._ended:
+                self._post(OtherNews(run_id, lines))
+
 
 def plain(line: str) -> str:
     """A log line without escape sequences; of a progress bar only its last state."""
-    return _ESCAPES.sub("", line.rstrip("\r").rsplit("\r", 1)[-1])
+    return _ESCAPES.sub("", line.rstrip("\r").rsplit("\r", 1)[-1]).expandtabs()
 
 
 class RunFacts:
@@ -91,15 +121,13 @@ class RunFacts:
 
     Attributes:
         last: the last line of training metrics; step 0 before there is one.
-        recent: figures of the last steps by name, for the small graphs.
+        history: the figures of all steps.
         evaluations: (step, loss) of each evaluation.
         trouble: ``stalled``, ``diverging`` or nothing, and what there is to say of it.
-        meters: readings of each device by UUID, the last ones.
+        meters: readings of each device by UUID.
         rightness: (accuracy, macro-F1) of a classifier's last evaluation.
-        new_points, new_evaluations: since `taken` was called, for the curve.
+        log: its last lines; ``logged`` counts all there were.
     """
-
-    RECENT = ("learning_rate", "grad_norm", "tokens_per_second")
 
     def __init__(self) -> None:
         from ..core.runs.spec import MetricLine
@@ -112,22 +140,22 @@ class RunFacts:
         self.reason = ""
         self.trouble = ("", "")
         self._diverging = False
-        self.meters: dict[str, deque[dict[str, Any]]] = {}
+        self.meters: dict[str, Meter] = {}
         self.total_steps: int | None = None
         self.prepared: dict[str, Any] = {}
         self.progress: dict[str, Any] = {}
         self.last = MetricLine()
-        self.first_loss: float | None = None
+        self.history = History()
         self.evaluations: list[tuple[float, float]] = []
         self.rightness: tuple[float, float] | None = None
-        self.recent: dict[str, deque[float]] = {name: deque(maxlen=_GRAPH) for name in self.RECENT}
         self.times: deque[tuple[float, float]] = deque(maxlen=50)
         self.events: list[tuple[float, str, str]] = []
         self.samples: list[tuple[float, str, str]] = []
-        self.log: deque[str] = deque(maxlen=2000)
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self.logged = 0
 
-    def take(self, update: Update) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-        """Fold an update in; returns the new points (step, loss) of training and of evaluation."""
+    def take(self, update: Update) -> None:
+        """Fold an update in."""
         from ..core.runs.summary import diverges, trouble
 
         state = update.state
@@ -135,6 +163,7 @@ class RunFacts:
         self.reason = state.reason
         self.error = state.error or ({"message": state.reason, "hint": ""} if state.state == "lost" else {})
         self.log.extend(plain(line) for line in update.log_lines)
+        self.logged += len(update.log_lines)
         for event in update.events:
             self._event(event)
         self._diverging = diverges(update.events, self._diverging)
@@ -143,17 +172,15 @@ class RunFacts:
         self.trouble = (word, state.reason if word == "stalled" else exploded if word else "")
         for line in update.meters:
             for device in line["devices"]:
-                self.meters.setdefault(device["uuid"], deque(maxlen=_GRAPH)).append(device)
+                self.meters.setdefault(device["uuid"], Meter()).take(line["time"], device)
+        self.history.take(update.metrics)
         trained = [line for line in update.metrics if line.loss is not None]
-        if trained and self.first_loss is None:
-            self.first_loss = trained[0].loss
-        for line in trained[-_GRAPH:]:
+        for line in trained[-(self.times.maxlen or 0) :]:
             self._line(line)
         evaluated = [line for line in update.metrics if line.eval_loss is not None]
         for line in evaluated:
             self.rightness = None if line.eval_accuracy is None else (line.eval_accuracy, line.eval_f1)
             self.evaluations = [known for known in self.evaluations if known[0] < line.step] + [(line.step, line.eval_loss)]
-        return [(line.step, line.loss) for line in trained], [(line.step, line.eval_loss) for line in evaluated]
 
     def _event(self, event: Any) -> None:
         if event.kind == "progress":
@@ -169,10 +196,6 @@ class RunFacts:
 
     def _line(self, line: MetricLine) -> None:
         previous, self.last = self.last, line
-        for name in self.RECENT:
-            value = getattr(line, name)
-            if value is not None:
-                self.recent[name].append(value)
         if self.times and (line.step <= previous.step or line.attempt != previous.attempt):
             self.times.clear()  # resumed: the pause is no training time
         self.times.append((line.time, line.step))
@@ -194,6 +217,11 @@ class RunFacts:
             return None
         (t0, s0), (t1, s1) = self.times[0], self.times[-1]
         return (self.total_steps - s1) * (t1 - t0) / (s1 - s0) if s0 < s1 < self.total_steps else None
+
+    @property
+    def first_loss(self) -> float | None:
+        """The loss of the first step."""
+        return self.history["loss"].ys[0] if self.history["loss"] else None
 
     @property
     def best_evaluation(self) -> tuple[float, float] | None:

@@ -73,19 +73,24 @@ def bar(share: float, width: int, glyphs: Glyphs = UNICODE) -> str:
 
 
 def spark(values: Sequence[float], width: int, glyphs: Glyphs = UNICODE, *, full: float | None = None) -> str:
-    """The last ``width`` values as a line of block heights.
+    """The last ``width`` values as a line of block heights; a blank for one that is not a number.
 
     Args:
         full: what the highest block stands for, over 0; none: the values' own range.
     """
-    shown = [value for value in values[-width:] if value == value]
-    if not shown:
+    shown = values[-width:]
+    known = [value for value in shown if value == value]
+    if not known:
         return ""
-    low, high = (0.0, full) if full else (min(shown), max(shown))
+    low, high = (0.0, full) if full else (min(known), max(known))
     top = len(glyphs.levels) - 1
-    if high <= low:
-        return glyphs.levels[top // 2] * len(shown)
-    return "".join(glyphs.levels[round(min(1.0, (value - low) / (high - low)) * top)] for value in shown)
+
+    def level(value: float) -> str:
+        if value != value:
+            return " "
+        return glyphs.levels[round(min(1.0, (value - low) / (high - low)) * top) if high > low else top // 2]
+
+    return "".join(map(level, shown))
 
 
 def shorten(text: str, width: int, glyphs: Glyphs = UNICODE) -> str:

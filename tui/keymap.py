@@ -19,7 +19,7 @@ from typing import Any
 from textual.keys import REPLACED_KEYS, Keys, _character_to_key, key_to_character
 
 from ..core.errors import closest
-from .actions import ACTIONS, DIALOGS, WIDGETS, Action, by_id
+from .actions import ACTIONS, DIALOGS, PANES, WIDGETS, Action, by_id
 
 _NAMES = {
     "question_mark": "?", "colon": ":", "slash": "/", "escape": "esc", "right_square_bracket": "]", "left_square_bracket": "[",
@@ -119,6 +119,8 @@ def _meet(one: Action, other: Action) -> bool:
     scopes = {one.scope, other.scope}
     if len(scopes) == 1:
         return True
+    for pane in scopes & set(PANES):
+        return bool(scopes & {"app", *PANES[pane]})
     if scopes & set(DIALOGS):
         return bool(scopes & set(WIDGETS))
     return "app" in scopes or len(scopes & set(WIDGETS)) == 1

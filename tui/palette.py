@@ -9,7 +9,7 @@ from textual.app import SystemCommand
 from textual.dom import DOMNode
 from textual.screen import Screen
 
-from .actions import ACTIONS, SCOPE_TITLES, Action, by_id
+from .actions import ACTIONS, PANES, SCOPE_TITLES, Action, by_id
 
 if TYPE_CHECKING:
     from .app import FineTuiApp
@@ -71,9 +71,11 @@ def _chain(app: FineTuiApp, screen: Screen[Any]) -> list[DOMNode]:
 
 
 def _owner(app: FineTuiApp, screen: Screen[Any], action: Action) -> Any:
-    """Who does an action here; ``None`` where nobody does."""
+    """Who does an action here, be it a pane of the screen that is not in focus; ``None`` where nobody does."""
     for node in _chain(app, screen):
         bound = any(getattr(binding, "id", "") == action.id for binding in getattr(node, "BINDINGS", []))
         if bound or getattr(node, "SCOPE", "") == action.scope:
             return node
+    if action.scope in PANES:
+        return next((node for node in screen.query("*") if getattr(node, "SCOPE", "") == action.scope and node.display), None)
     return None

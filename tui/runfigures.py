@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
@@ -10,9 +9,14 @@ from textual.content import Content
 from .feed import RunFacts
 from .format import NOTHING, duration, figure, human_bytes, human_count, percent, scientific
 from .glyphs import Glyphs, bar, shorten, spark
+from .meterlines import device_name
 
 if TYPE_CHECKING:
     from ..core.runs.spec import MetricLine
+
+
+_GRAPH = 64
+"""Steps and readings that the small graphs look back on."""
 
 
 def wide_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs, width: int) -> Content:
@@ -23,7 +27,7 @@ def wide_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs, width
         return Content.assemble((f"{name:<13}", "$muted"), (f"{value:>11}", "$foreground"), "  ", (after, style))
 
     def graphed(name: str, value: str, key: str) -> Content:
-        return row(name, value, spark(list(facts.recent[key]), graph, glyphs), "$accent")
+        return row(name, value, spark(facts.history[key].ys[-_GRAPH:], graph, glyphs), "$accent")
 
     lines = [
         row("train loss", figure(last.loss), _fallen(facts, glyphs)),
@@ -46,8 +50,8 @@ def wide_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs, width
     return Content("\n").join(lines)
 
 
-def narrow_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs) -> Content:
-    """The same in four lines of up to 78 columns, the most wanted first."""
+def narrow_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs, width: int) -> Content:
+    """The same in four lines, the most wanted first; what does not fit into a line is left out."""
     last = facts.last
     evaluation = facts.evaluations[-1][1] if facts.evaluations else None
     right = [("accuracy", percent(facts.rightness[0])), ("F1", f"{facts.rightness[1]:.3f}")] if facts.rightness else []
@@ -64,16 +68,19 @@ def narrow_figures(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs) -> 
             ("planned", human_bytes(request.get("planned_memory_bytes") or None)), ("tokens", human_count(last.tokens)),
         ],
         [
-            *((_name(readings[-1]), _busy(readings[-1])) for readings in list(facts.meters.values())[:2]),
-            ("speed", spark(list(facts.recent["tokens_per_second"]), 20, glyphs)),
+            *((device_name(meter.last), _busy(meter.last)) for meter in list(facts.meters.values())[:2]),
+            ("speed", spark(facts.history["tokens_per_second"].ys[-_GRAPH:], 20, glyphs)),
         ],
     ]  # fmt: skip
-    return Content("\n").join([_joined(line) for line in lines])
+    return Content("\n").join([_joined(line, width) for line in lines])
 
 
-def _joined(pairs: list[tuple[str, str]]) -> Content:
+def _joined(pairs: list[tuple[str, str]], width: int) -> Content:
     parts: list[Any] = []
     for name, value in pairs:
+        width -= len(name) + len(value.strip()) + (4 if parts else 1)
+        if width < 0:
+            break
         parts += [(f"{name} ", "$muted"), (value.strip(), "$foreground"), "   "]
     return Content.assemble(*parts)
 
@@ -131,24 +138,20 @@ def _over(facts: RunFacts, request: dict[str, Any], glyphs: Glyphs) -> str:
 def _device(facts: RunFacts, glyphs: Glyphs, row: Any, graph: int) -> list[Content]:
     """How busy each device was lately; of GPUs also memory, temperature and power."""
     lines = []
-    for readings in list(facts.meters.values())[:4]:
-        last = readings[-1]
+    for meter in list(facts.meters.values())[:4]:
+        last = meter.last
         if "problem" in last:
-            lines += [row(_name(last), "lost"), Content.styled("  " + shorten(last["problem"], graph + 26, glyphs), "$error")]
+            lines += [row(device_name(last), "lost"), Content.styled("  " + shorten(last["problem"], graph + 26, glyphs), "$error")]
             continue
-        shares = [reading.get("utilisation", math.nan) for reading in readings]
-        lines.append(row(_name(last), _busy(last), spark(shares, graph, glyphs, full=100.0), "$accent"))
+        shares = meter.recent("utilisation", _GRAPH)
+        lines.append(row(device_name(last), _busy(last), spark(shares, graph, glyphs, full=100.0), "$accent"))
         if "temperature" in last:
-            used = [reading.get("memory_bytes", math.nan) for reading in readings]
+            used = meter.recent("memory_bytes", _GRAPH)
             lines.append(
                 row("  memory", human_bytes(last.get("memory_bytes")), spark(used, graph, glyphs, full=last["memory_total"]), "$accent")
             )
             lines.append(row("", f"{last['temperature']:.0f} °C", f"{last['power']:.0f} W" if last.get("power") else ""))
     return lines
-
-
-def _name(reading: dict[str, Any]) -> str:
-    return reading["id"].upper() if reading["uuid"] in ("cpu", "mps") else f"GPU {reading['id']}"
 
 
 def _busy(reading: dict[str, Any]) -> str:

@@ -51,6 +51,8 @@ COLUMNS: tuple[Column, ...] = (
 )
 """Every column, in reading order: how good, how big, what it cost, how it runs."""
 
+OPTION = "option."
+"""Before an option's name in the key of its column."""
 
 QUALITY = frozenset({"loss", "perplexity", "accuracy", "f1"})
 """Figures of the shared evaluation; until then a row has those of its training's own, marked with ``~``."""
@@ -65,6 +67,10 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 def cell(row: Mapping[str, Any], column: Column) -> str:
     """A figure as people read it, with its spread where there are several seeds; empty where it is not known."""
+    if column.key.startswith(OPTION):
+        name = column.key.removeprefix(OPTION)
+        options = row.get("options") or {}
+        return _plain(options[name]) if name in options else ""
     value = row.get(column.key)
     if value is None or value == "":
         return ""
@@ -137,6 +143,11 @@ def differing_options(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         elif any(key in row.get("changed", ()) for row in holders):
             found.append(key)
     return found
+
+
+def option_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """A column for each option that sets these rows apart; what all have alike has none."""
+    return [Column(f"{OPTION}{name}", name, "word") for name in differing_options(rows)]
 
 
 def option_text(row: Mapping[str, Any], names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from ..errors import NotFound, UsageError
 from ..fsio import write_bytes
-from .columns import best_rows, cell, columns_of, differing_options, option_text, remarks
+from .columns import best_rows, cell, columns_of, differing_options, option_columns, option_text, remarks
 from .table import FIGURES
 
 _WORDS = ("method", "label", "state")
@@ -49,19 +49,21 @@ def _line(texts: list[str]) -> str:
 
 
 def csv_text(table: Mapping[str, Any]) -> str:
-    """Raw numbers, a row a method; with several seeds each figure is followed by its ``_spread``."""
+    """Raw numbers, a row a method; with several seeds each figure is followed by its ``_spread``. Options that differ come last."""
     rows = table["rows"]
     spreads = {name for row in rows for name in row.get("spread") or {}}
     names: list[str] = [*_WORDS]
     for name in FIGURES:
         names += [name, f"{name}_spread"] if name in spreads else [name]
-    names += ["merges", "swaps", "seeds", "error"]
+    options = option_columns(rows)
+    names += ["merges", "swaps", "seeds", "error", *(column.key for column in options)]
     out = io.StringIO()
     writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for row in rows:
         spread = {f"{name}_spread": value for name, value in (row.get("spread") or {}).items()}
-        writer.writerow({**row, **spread, "error": (row.get("error") or {}).get("message", "")})
+        chosen = {column.key: cell(row, column) for column in options}
+        writer.writerow({**row, **spread, **chosen, "error": (row.get("error") or {}).get("message", "")})
     return out.getvalue()
 
 

@@ -17,6 +17,7 @@ from finetui.core.paths import Home
 from finetui.core.runs.spec import Event, Result, TrainRequest
 from finetui.core.runs.store import Run, RunStore
 from finetui.tui.app import FineTuiApp
+from finetui.tui.keymap import Keymap
 from finetui.tui.theme import DARK, FALLBACK_VARIABLES
 from textual.app import App
 from textual.pilot import Pilot
@@ -31,10 +32,11 @@ def painted(app: App[Any]) -> str:
 
 
 class BareApp(App[None]):
-    """An app with nothing but our colours, for single widgets."""
+    """An app with nothing but our colours and keys, for single widgets."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.keymap = Keymap()
         self.register_theme(DARK)
         self.theme = DARK.name
 

@@ -22,6 +22,8 @@ from finetui.tui.screens.settings import SettingsScreen
 from finetui.tui.screens.words import WordsDialog
 from finetui.tui.widgets.form import Form
 from finetui.tui.widgets.lists import Lines
+from finetui.tui.widgets.loglines import LogLines
+from finetui.tui.widgets.plot import Plot
 from support.tui import opened, painted, type_text, until_painted
 from textual.binding import Binding
 
@@ -29,7 +31,7 @@ OWNERS = {
     "app": FineTuiApp, "home": HomeScreen, "catalog": CatalogScreen, "new": NewRunScreen, "run": RunScreen, "chat": ChatScreen,
     "compare": CompareScreen, "doctor": DoctorScreen, "log": LogScreen, "settings": SettingsScreen,
     "methods": MethodsScreen, "preview": PreviewScreen, "words": WordsDialog,
-    "list": Lines, "form": Form, "dialog": Dialog, "pick": PickDialog,
+    "list": Lines, "plot": Plot, "runlog": LogLines, "form": Form, "dialog": Dialog, "pick": PickDialog,
 }  # fmt: skip
 
 

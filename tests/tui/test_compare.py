@@ -15,13 +15,13 @@ from finetui.core.runs.launch import launch
 from finetui.core.runs.spec import CompareRequest, EvaluateRequest, Result
 from finetui.core.runs.store import Run, RunStore
 from finetui.tui.comparing import Reader
+from finetui.tui.histories import History
 from finetui.tui.screens.compare import CompareScreen
 from finetui.tui.screens.run import RunScreen
-from finetui.tui.widgets.curves import Curve, Curves
+from finetui.tui.widgets.plot import Plot
 from support import toycompare
 from support.runs import toys_in
-from support.tui import SIZES, BareApp, make_run, metric_line, opened, painted, until, until_painted
-from textual.app import ComposeResult
+from support.tui import SIZES, make_run, metric_line, opened, painted, until, until_painted
 
 
 def comparison(home: Path, states: dict[str, str], *, ended: bool = True) -> Run:
@@ -104,8 +104,8 @@ async def test_rows_fill_in_while_it_runs(tmp_path: Path) -> None:
             for step in range(41, 61):
                 metrics.append(metric_line(step))
         await until_painted(pilot, "running 60 %")
-        curve = next(curve for curve in pilot.app.screen.query_one(Curves).curves if curve.number == 1)
-        assert curve.steps == list(range(1, 61))
+        curve = next(curve for curve in pilot.app.screen.query_one(Plot).picture.curves if curve.number == 1)
+        assert curve.series.xs.tolist() == list(range(1, 61))
     for lock in locks:
         lock.release()
 
@@ -153,32 +153,78 @@ async def test_nothing_to_compare_yet_and_export(tmp_path: Path, monkeypatch: py
         assert "| lora |" in (tmp_path / "cmp.md").read_text()
 
 
+async def test_runs_are_chosen_on_the_screen_and_the_table_is_copied(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        make_run(tmp_path / "home", name)
+    async with opened(tmp_path / "home") as pilot:
+        await pilot.press("4")
+        await until_painted(pilot, "Nothing to compare yet")
+        await pilot.press("a")
+        await until_painted(pilot, "Compare which runs?", "three")
+        await pilot.press("enter", "ctrl+s")
+        await until_painted(pilot, "mark at least 2")
+        await pilot.press("down", "down", "enter", "ctrl+s")
+        text = await until_painted(pilot, "2 runs", "a ✔ one", "b ✔ three")
+        assert "two" not in text
+        await pilot.press("y")
+        await until_painted(pilot, "copied the table as Markdown")
+        assert "| one |" in pilot.app.clipboard
+        await pilot.press("Y")
+        await until(pilot, lambda: len(pilot.app.clipboard.split()) == 2)
+
+
+@pytest.mark.parametrize("size", [*SIZES, (200, 60)])
+async def test_only_options_that_differ_have_columns(tmp_path: Path, size: tuple[int, int]) -> None:
+    for name, rate, seed in (("slow", 1e-5, 3), ("fast", 3e-3, 3)):
+        run = make_run(tmp_path / "home", name)
+        spec = json.loads((run.dir / "spec.json").read_text())
+        spec["request"]["options"] = {"learning_rate": rate, "warmup_steps": seed}
+        fsio.write_json(run.dir / "spec.json", spec)
+    async with opened(tmp_path / "home", size) as pilot:
+        await until_painted(pilot, "fast")
+        await pilot.press("space", "j", "space", "v")
+        await until_painted(pilot, "2 runs")
+        if size[0] < 200:
+            await pilot.press(*["right"] * 12)
+        text = await until_painted(pilot, "learning_rate", "1e-05", "0.003")
+        assert "warmup_steps" not in text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_curves_are_zoomed_and_read_out_here_too(tmp_path: Path, size: tuple[int, int]) -> None:
+    comparison(tmp_path / "home", {"lora": "succeeded", "qlora": "succeeded"})
+    async with opened(tmp_path / "home", size) as pilot:
+        await pilot.press("4")
+        await until_painted(pilot, "Training loss", "a ✔ lora")
+        await pilot.press("tab", "plus", "end")
+        plot = pilot.app.screen.query_one(Plot)
+        assert plot.view.span and plot.view.cursor == 100
+        await until_painted(pilot, "step 100", "a 1.", "b 1.")
+        await pilot.press("v", "v")
+        await until_painted(pilot, "a 2e-4", "b 2e-4")
+
+
+async def test_export_says_what_it_replaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    comparison(tmp_path / "home", {"lora": "succeeded"})
+    (tmp_path / "cmp.csv").write_text("mine")
+    async with opened(tmp_path / "home") as pilot:
+        await pilot.press("4")
+        await until_painted(pilot, "a ✔ lora")
+        await pilot.press("x")
+        text = await until_painted(pilot, "CSV, for spreadsheets, in place of the one there")
+        assert text.count("in place of") == 1
+
+
 def test_a_resumed_attempt_replaces_what_it_trains_again(tmp_path: Path) -> None:
     run = make_run(tmp_path / "home", "one", "running", steps=10)
-    reader = Reader(Home(tmp_path / "home"), [run.id])
-    assert reader.read().curves[0].steps == list(range(1, 11))
+    reader, history = Reader(Home(tmp_path / "home"), [run.id]), History()
+    history.take(reader.read().lines[0])
+    assert history["loss"].xs.tolist() == list(range(1, 11))
     with fsio.JsonlWriter(run.dir / "metrics.jsonl") as metrics:
         metrics.append(metric_line(6, attempt=2))
-    assert reader.read().curves[0].steps == list(range(1, 7))
-
-
-class CurvesApp(BareApp):
-    def compose(self) -> ComposeResult:
-        yield Curves(id="curves")
-
-
-async def test_letters_end_the_curves_and_never_hide_one_another() -> None:
-    async with CurvesApp().run_test(size=(80, 20)) as pilot:
-        plot = pilot.app.query_one(Curves)
-        assert "waiting for the first step" in painted(pilot.app)
-        steps = [float(step) for step in range(1, 101)]
-        plot.put([Curve(number, steps, [3.0 - step / 100 for step in steps]) for number in range(3)])
-        await pilot.pause()
-        text = painted(pilot.app)
-        assert re.search("[abc]{3}", text), text
-        plot.put([Curve(0, [1.0], [float("nan")])])
-        await pilot.pause()
-        assert "waiting for the first step" in painted(pilot.app)
+    history.take(reader.read().lines[0])
+    assert history["loss"].xs.tolist() == list(range(1, 7))
 
 
 async def test_the_empty_screen_says_everything_at_80_columns(tmp_path: Path) -> None:

@@ -64,9 +64,9 @@ def test_what_cannot_be_followed_is_told_and_left_out(table: dict[str, Any], pro
 
 
 def test_keys_may_be_swapped_and_used_again_elsewhere() -> None:
-    keymap = Keymap({"home": {"stop": "p", "push": "s"}, "dialog.copy": "q", "run.kill": "v"})
+    keymap = Keymap({"home": {"stop": "p", "push": "s"}, "dialog.copy": "q", "run.kill": "i"})
     assert keymap.problems == []
-    assert keymap.for_textual() == {"home.stop": "p", "home.push": "s", "dialog.copy": "q", "run.kill": "v"}
+    assert keymap.for_textual() == {"home.stop": "p", "home.push": "s", "dialog.copy": "q", "run.kill": "i"}
 
 
 def test_ascii_has_no_arrows() -> None:

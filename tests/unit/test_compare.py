@@ -165,6 +165,7 @@ def test_exports(tmp_path: Path) -> None:
     lines = list(csv.DictReader(export(TABLE, tmp_path / "t.CSV").read_text().splitlines()))
     assert [line["method"] for line in lines] == ["base", "lora", "a|b", "c"]
     assert (lines[1]["loss"], lines[1]["loss_spread"], lines[1]["accuracy"], lines[3]["error"]) == ("2.0", "0.1", "", "out of memory")
+    assert [line["option.lr"] for line in lines] == ["", "0.001", "0.0001", ""] and "option.r" not in lines[0]
     assert json.loads(export(TABLE, tmp_path / "t.json").read_text()) == json.loads(json.dumps(TABLE))
     with pytest.raises(UsageError, match="by its ending"):
         check_target(tmp_path / "t.xlsx")

@@ -15,10 +15,12 @@ from ...core.errors import FineTUIError
 from ..actions import bindings
 from ..comparing import Reader, Seen, bar_lines, measures, note_lines, numbered, table_lines
 from ..format import plural
+from ..histories import QUANTITIES, History
 from ..runlines import state_text
 from ..watching import RunRow
-from ..widgets.curves import Curves, colour_of, letter_of
+from ..widgets.curves import Curve, Picture
 from ..widgets.lists import Lines
+from ..widgets.plot import Plot
 from ..widgets.ruleline import RuleLine
 from .artifacts import ArtifactActions
 from .base import View
@@ -40,8 +42,9 @@ class CompareScreen(ArtifactActions, View):
         super().__init__()
         self.run_ids = tuple(run_ids)
         self.seen: Seen | None = None
-        self.tab, self.measure, self.skip = 0, 0, 0
-        self.evaluations = False
+        self.histories: dict[int, History] = {}
+        """Figures of the rows' runs, by number of their curve."""
+        self.tab, self.measure, self.skip, self.quantity = 0, 0, 0, 0
         self._reader: Reader | None = None
         self._reading = False
         self._known: tuple[RunRow, ...] | None = None
@@ -54,7 +57,7 @@ class CompareScreen(ArtifactActions, View):
             yield Lines(id="compare-rows")
         with Horizontal(id="compare-bottom", classes="columns"):
             with Vertical(id="compare-curves", classes="pane"):
-                yield Curves(id="curves", glyphs=self.app.glyphs)
+                yield Plot(id="curves", glyphs=self.app.glyphs)
             with VerticalScroll(id="compare-side", classes="pane", can_focus=False):
                 yield Static(id="compare-text")
 
@@ -69,6 +72,9 @@ class CompareScreen(ArtifactActions, View):
     def open(self, run_ids: Sequence[str]) -> None:
         """Compare other runs."""
         self.run_ids, self.seen, self._reader, self._known, self.skip = tuple(run_ids), None, None, None, 0
+        self.histories = {}
+        self.query_one(Plot).view.show_all()
+        self._show()
         self.runs_changed()
 
     def runs_changed(self) -> None:
@@ -94,6 +100,8 @@ class CompareScreen(ArtifactActions, View):
         if self._reader is None:  # something else is shown by now
             return self.runs_changed()
         self.seen = seen
+        for number, lines in seen.lines.items():
+            self.histories.setdefault(number, History()).take(lines)
         self._show()
         self.runs_changed()
 
@@ -159,16 +167,22 @@ class CompareScreen(ArtifactActions, View):
             return
         chosen = self.query_one("#compare-rows", Lines).chosen
         front = numbered(self.seen.rows)[int(chosen)][0] if chosen.isdigit() and int(chosen) < len(self.seen.rows) else -1
-        curves = self.query_one(Curves)
-        curves.put(self.seen.curves, front=front, evaluations=self.evaluations)
-        legend: list[Any] = ["Evaluation loss  " if self.evaluations else "Training loss  "]
-        room = self.query_one("#compare-curves").size.width - 24
-        for number, row in numbered(self.seen.rows):
-            room -= len(row["label"]) + 4
-            if number >= 0 and room > 0:
-                style = "bold $foreground" if number == front else f"not bold {colour_of(number)}"
-                legend += [(f"{letter_of(number)} {row['label']}", style), "  "]
-        self.titled(self.query_one("#compare-curves"), Content.assemble(*legend[:-1]) if len(legend) > 1 else "Loss")
+        quantity = QUANTITIES[self.quantity]
+        curves = [
+            Curve(number, row["label"], self.histories[number][quantity.key])
+            for number, row in numbered(self.seen.rows)
+            if number in self.histories
+        ]
+        self.query_one(Plot).put(
+            Picture(
+                curves,
+                quantity.title,
+                quantity.write,
+                front=front,
+                smooth=quantity.smooth,
+                waiting="waiting for the first step" if quantity.key == "loss" else f"there is no {quantity.title.lower()} yet",
+            )  # fmt: skip
+        )
 
     def _show_side(self) -> None:
         if self.seen is None:
@@ -197,6 +211,7 @@ class CompareScreen(ArtifactActions, View):
             if number or not wide:
                 here = self._side == number if wide else self.tab == number
                 names += [(name, "bold underline $foreground" if here else "not bold $muted"), "  "]
+        self.titled(self.query_one("#compare-curves"), "Curves", "" if wide else "[ ] other pane")
         self.titled(self.query_one("#compare-side"), Content.assemble(*names[:-1]), "[ ] other" if wide else "[ ] other pane")
 
     def on_option_list_option_highlighted(self) -> None:
@@ -214,6 +229,8 @@ class CompareScreen(ArtifactActions, View):
         """What speaks against an action."""
         if name == "choose":
             return "" if any(row.kind == "compare" for row in self.app.rows) else "there is no comparison yet"
+        if name == "runs":
+            return "" if sum(row.kind == "train" for row in self.app.rows) > 1 else "there are not two training runs yet"
         if self.seen is None:
             return "nothing is compared yet"
         state, own = self.seen.table["state"], self.seen.table["run"]
@@ -245,7 +262,7 @@ class CompareScreen(ArtifactActions, View):
         self.call_after_refresh(self._show_side)
 
     def do_curve(self) -> None:
-        self.evaluations = not self.evaluations
+        self.quantity = (self.quantity + 1) % len(QUANTITIES)
         if not self.has_class("-wide") and self.tab:
             self.tab = 0
             self._show_panes()
@@ -285,6 +302,18 @@ class CompareScreen(ArtifactActions, View):
 
         self.app.push_screen(PickDialog("Which comparison?", entries, chosen=self.run_ids[0] if self.run_ids else ""), chosen)
 
+    def do_runs(self) -> None:
+        from .messages import MarkDialog
+
+        entries = [(row.id, row.name, f"{row.state}, {row.method}, {row.model}") for row in self.app.rows if row.kind == "train"]
+        shown = [run_id for row in (self.seen.rows if self.seen else []) for run_id in row["runs"]]
+
+        def chosen(run_ids: list[str] | None) -> None:
+            if run_ids:
+                self.open(sorted(run_ids))  # the oldest first, as where runs are marked on Home
+
+        self.app.push_screen(MarkDialog("Compare which runs?", entries, marked=shown, fewest=2), chosen)
+
     def do_export(self) -> None:
         from .. import backend
         from .messages import PickDialog
@@ -293,7 +322,8 @@ class CompareScreen(ArtifactActions, View):
         stem = self.seen.table["name"] or "comparison"
         table = self.seen.table
         kinds = (("md", "Markdown, for people"), ("csv", "CSV, for spreadsheets"), ("json", "JSON, for programs"))
-        entries = [(str(Path.cwd() / f"{stem}.{ending}"), f"{stem}.{ending}", what) for ending, what in kinds]
+        targets = [(Path.cwd() / f"{stem}.{ending}", what) for ending, what in kinds]
+        entries = [(str(path), path.name, what + (", in place of the one there" if path.exists() else "")) for path, what in targets]
 
         def chosen(path: str | None) -> None:
             if path:
@@ -310,5 +340,12 @@ class CompareScreen(ArtifactActions, View):
         self.work(lambda: backend.resume_run(self.app.home, self.run_ids[0]), lambda _: self.app.look_again())
 
     def do_copy(self) -> None:
+        from ...core.compare.export import markdown
+
+        assert self.seen is not None
+        self.app.copy_to_clipboard(markdown(self.seen.table))
+        self.app.notify("copied the table as Markdown")
+
+    def do_copy_ids(self) -> None:
         self.app.copy_to_clipboard(" ".join(self.run_ids))
         self.app.notify("copied the ids of what is compared")

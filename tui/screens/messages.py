@@ -108,7 +108,7 @@ class ConfirmDialog(Dialog):
         self.dismiss(True)
 
 
-class PickDialog(Acting, ModalScreen[str]):
+class PickDialog(Acting, ModalScreen[Any]):
     """A list to choose from by typing a part of it; with ``paths`` also files, by typing a path."""
 
     SCOPE = "pick"
@@ -142,8 +142,12 @@ class PickDialog(Acting, ModalScreen[str]):
             yield Lines(id="pick-lines")
             if self.reasons:
                 yield Static(id="pick-reason", classes="hint")
-            complete = [("pick.complete", "complete the path")] if self.paths else []
-            yield Static(Content(self.keys_line(("enter", "choose"), ("pick.close", "close"), *complete)), classes="keys")
+            yield Static(Content(self.keys_line(*self.hints())), classes="keys")
+
+    def hints(self) -> list[tuple[str, str]]:
+        """Keys for the last line, and what they do."""
+        complete = [("pick.complete", "complete the path")] if self.paths else []
+        return [("enter", "choose"), ("pick.close", "close"), *complete]
 
     def on_mount(self) -> None:
         """All entries, the present choice first."""
@@ -163,9 +167,18 @@ class PickDialog(Acting, ModalScreen[str]):
         width = max((cell_len(label) for _, label, _ in found), default=0)
         width = min(width, 44)
         lines = [
-            (value, Content.assemble((padded(label, width), "$foreground"), "  ", (note, "$muted")), True) for value, label, note in found
+            (
+                value,
+                Content.assemble((self.mark_of(value), "bold $accent"), (padded(label, width), "$foreground"), "  ", (note, "$muted")),
+                True,
+            )
+            for value, label, note in found
         ]
         self.query_one(Lines).show(lines or [("", Content.styled("nothing matches", "$muted"), False)])
+
+    def mark_of(self, value: str) -> str:
+        """What stands before a line."""
+        return ""
 
     def _files(self, text: str) -> list[tuple[str, str, str]]:
         path = Path(text).expanduser()
@@ -210,6 +223,13 @@ class PickDialog(Acting, ModalScreen[str]):
         entry.cursor_position = len(text)
         entry.focus()
 
+    def why_not(self, name: str) -> str:
+        """Here enter takes the one line."""
+        return "enter takes the line under the cursor" if name == "accept" else ""
+
+    def do_accept(self) -> None:
+        """Only where several can be marked."""
+
     def do_close(self) -> None:
         self.dismiss(None)
 
@@ -224,6 +244,38 @@ class PickDialog(Acting, ModalScreen[str]):
         chosen = self.query_one(Lines).chosen
         if chosen and self.paths is not None:
             self._type(chosen)
+
+
+class MarkDialog(PickDialog):
+    """A list of which any number can be marked; dismissed with the values of those, in the order of the list.
+
+    Args:
+        marked: values of the lines that are marked at first.
+        fewest: that can be taken.
+    """
+
+    def __init__(self, title: str, entries: Sequence[tuple[str, str, str]], *, marked: Sequence[str] = (), fewest: int = 0) -> None:
+        super().__init__(title, entries, chosen=marked[0] if marked else "")
+        self.marked, self.fewest = set(marked), fewest
+
+    def hints(self) -> list[tuple[str, str]]:
+        return [("enter", "mark"), ("pick.accept", "take those marked"), ("pick.close", "leave it as it was")]
+
+    def mark_of(self, value: str) -> str:
+        glyphs = self.app.glyphs  # type: ignore[attr-defined]
+        return f"{glyphs.marked} " if value in self.marked else "  "
+
+    def why_not(self, name: str) -> str:
+        """A choice may need some."""
+        return f"mark at least {self.fewest}" if name == "accept" and len(self.marked) < self.fewest else ""
+
+    def do_accept(self) -> None:
+        self.dismiss([value for value, _, _ in self.entries if value in self.marked])
+
+    def _take(self, value: str) -> None:
+        if value:
+            self.marked ^= {value}
+            self._show(self.query_one(Input).value)
 
 
 def _matches(words: str, text: str) -> bool:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import RichLog, Static
+from textual.widgets import Input, Static
 
 from ...core.errors import DiskError, FineTUIError, NotFound
 from ..actions import bindings
-from ..feed import RunFacts, RunFeed, RunNews
+from ..feed import OtherNews, RunFacts, RunFeed, RunNews
 from ..format import clock, duration, percent
 from ..glyphs import STATE_STYLES, bar, shorten
+from ..histories import QUANTITIES, History
 from ..runfigures import narrow_figures, wide_figures
 from ..runlines import pair, state_text
+from ..runpane import DEVICES, EVENTS, LOG, TABS, all_lines, entries, lines_of
 from ..watching import RunRow
-from ..widgets.plot import LossPlot
+from ..widgets.curves import Curve, Picture
+from ..widgets.filterline import FilterLine
+from ..widgets.loglines import LogLines
+from ..widgets.plot import Plot
 from ..widgets.ruleline import RuleLine
 from .artifacts import ArtifactActions
 from .base import View
-
-TABS = ("Log", "Events", "Samples")
 
 
 class RunScreen(ArtifactActions, View):
@@ -39,7 +41,9 @@ class RunScreen(ArtifactActions, View):
         self.request: dict[str, Any] = {}
         self.kind = "train"
         self.name_of_run = run_id
-        self.tab = 1
+        self.tab, self.quantity = EVENTS, 0
+        self.others: dict[str, tuple[str, History]] = {}
+        """Runs drawn over this one: id → name and figures."""
         self._shown = 0
         self._figures = Content("")
         self._feed: RunFeed | None = None
@@ -49,17 +53,18 @@ class RunScreen(ArtifactActions, View):
         yield RuleLine(id="run-title", glyphs=self.app.glyphs)
         with Horizontal(id="run-columns"):
             with Vertical(id="curve"):
-                yield LossPlot(id="plot", glyphs=self.app.glyphs)
+                yield Plot(id="plot", glyphs=self.app.glyphs)
             with Vertical(id="figures"):
                 yield Static(id="figure-lines")
         yield Static(id="trouble", classes="hidden")
         with Vertical(id="run-bottom", classes="pane"):
-            yield RichLog(id="log-lines", wrap=True, max_lines=2000, auto_scroll=True)
+            yield LogLines(id="log-lines")
+            yield FilterLine(id="log-search", placeholder="search: a text in a line")
 
     def on_mount(self) -> None:
         """Start reading."""
         self._show_tabs()
-        self.query_one("#log-lines").focus()
+        self.query_one(Plot).focus()
         self._feed = RunFeed(self.app.home, self.run_id, self.post_message, self._feed_failed)
         self._feed.start()
 
@@ -94,22 +99,23 @@ class RunScreen(ArtifactActions, View):
         first = not self.request
         self.request, self.kind, self.name_of_run = news.request, news.spec.kind, news.spec.name
         before = self.facts.state
-        points, evaluations = self.facts.take(news.update)
+        self.facts.take(news.update)
         if first:
             self._arrange()
             if self.facts.state in ("failed", "lost"):
-                self._switch(-1)
-        plot = self.query_one(LossPlot)
-        for step, loss in points:
-            plot.add(step, loss)
-        for step, loss in evaluations:
-            plot.add_evaluation(step, loss)
-        if points or evaluations:
-            plot.show()
+                self._switch(LOG)
+        if first or news.update.metrics:
+            self._show_curves()
         self._show_figures()
         self._show_lines()
         if before != self.facts.state or first:
             self.keys_changed()
+
+    def on_other_news(self, news: OtherNews) -> None:
+        """Figures of a run that is drawn over this one."""
+        if news.run_id in self.others:
+            self.others[news.run_id][1].take(news.lines)
+            self._show_curves()
 
     def runs_changed(self) -> None:
         """The result is known to the list of runs."""
@@ -119,7 +125,8 @@ class RunScreen(ArtifactActions, View):
     def on_resize(self) -> None:
         """The figures have two forms, and the log is wrapped to its width."""
         self.call_after_refresh(self._show_figures)
-        self.call_after_refresh(lambda: self._show_lines(anew=True))
+        if self.tab == DEVICES:
+            self.call_after_refresh(lambda: self._show_lines(anew=True))
 
     def _arrange(self) -> None:
         """Runs that train nothing have no curve."""
@@ -127,6 +134,26 @@ class RunScreen(ArtifactActions, View):
             self.query_one("#curve").add_class("hidden")
             self.query_one("#figures").styles.width = "1fr"
             self.query_one("#run-bottom").add_class("-bare")
+            self.query_one(LogLines).focus()
+
+    def _show_curves(self) -> None:
+        quantity = QUANTITIES[self.quantity]
+        evaluations = self.facts.history["eval_loss"] if quantity.key == "loss" else None
+        curves = [Curve(0, self.name_of_run, self.facts.history[quantity.key], evaluations)]
+        for number, (name, history) in enumerate(self.others.values(), 1):
+            curves.append(Curve(number, name, history[quantity.key]))
+        what = "the first step" if quantity.key == "loss" else f"a first {quantity.title.lower()}"
+        self.query_one(Plot).put(
+            Picture(
+                curves,
+                quantity.title,
+                quantity.write,
+                front=0 if self.others else -1,
+                raw=True,
+                smooth=quantity.smooth,
+                waiting=f"there is no {quantity.title.lower()}" if self.facts.ended else f"waiting for {what}",
+            )  # fmt: skip
+        )
 
     def _show_figures(self) -> None:
         self._show_title()
@@ -137,7 +164,7 @@ class RunScreen(ArtifactActions, View):
         elif self.has_class("-wide"):
             text = wide_figures(self.facts, self.request, self.app.glyphs, width)
         else:
-            text = narrow_figures(self.facts, self.request, self.app.glyphs)
+            text = narrow_figures(self.facts, self.request, self.app.glyphs, max(40, width - 2))
         if not text.is_same(self._figures):
             static.update(text, layout=text.plain.count("\n") != self._figures.plain.count("\n"))
             self._figures = text
@@ -204,40 +231,37 @@ class RunScreen(ArtifactActions, View):
         names: list[Any] = []
         for index, name in enumerate(TABS):
             names += [(name, "bold underline $foreground" if index == self.tab else "not bold $muted"), "  "]
-        self.titled(self.query_one("#run-bottom"), Content.assemble(*names[:-1]), "[ ] other tab")
+        self.titled(self.query_one("#run-bottom"), Content.assemble(*names[:-1]), self.query_one(LogLines).status or "[ ] other tab")
 
-    def _lines_of_tab(self) -> list[Any]:
-        facts = self.facts
-        if self.tab == 0:
-            return list(facts.log)
-        if self.tab == 1:
-            return [
-                Text.assemble((clock(time) + "  ", "dim"), (f"{kind:<11}", "bold"), message.removeprefix(f"{kind} "))
-                for time, kind, message in facts.events
-            ]
-        return [
-            Text.assemble((f"step {step:g}  ", "dim"), (prompt, "bold"), f"\n{self.app.glyphs.arrow} ", text)
-            for step, prompt, text in facts.samples
-        ]
+    def on_log_lines_told(self) -> None:
+        """Where the search is, and whether the newest line is followed."""
+        self._show_tabs()
 
     def _show_lines(self, *, anew: bool = False) -> None:
-        log = self.query_one("#log-lines", RichLog)
-        lines = self._lines_of_tab()
-        if anew or (lines and not self._shown) or len(lines) < self._shown or (self.tab == 0 and len(lines) == self.facts.log.maxlen):
-            log.clear()
-            self._shown = 0
-        for line in lines[self._shown :]:
-            log.write(line, width=log.scrollable_content_region.width or None)
-        if not lines and anew:
-            log.write(Text(("nothing logged yet", "nothing happened yet", "no samples: set sample_prompts in a new run")[self.tab], "dim"))
-            self._shown = 0
-            return
-        self._shown = len(lines)
+        pane = self.query_one(LogLines)
+        total, kept = entries(self.facts, self.tab)
+        new = total - self._shown
+        if anew or (new and (not self._shown or self.tab == DEVICES)) or not 0 <= new <= len(kept):
+            width = pane.scrollable_content_region.width
+            lines = all_lines(self.facts, self.tab, self.app.glyphs, width)
+            pane.replace(lines, grows=self.tab != DEVICES, follow=anew or pane.following)
+        elif new:
+            pane.append(lines_of(self.tab, list(kept)[-new:], self.app.glyphs))
+        self._shown = total
 
-    def _switch(self, by: int) -> None:
-        self.tab = (self.tab + by) % len(TABS)
-        self._show_tabs()
+    def _switch(self, tab: int) -> None:
+        self.tab = tab % len(TABS)
         self._show_lines(anew=True)
+        self._show_tabs()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Searching while it is typed."""
+        self.query_one(LogLines).search(event.value)
+
+    def on_filter_line_closed(self) -> None:
+        """Back to the lines; what was sought stays until esc there."""
+        self.query_one(FilterLine).remove_class("-open")
+        self.query_one(LogLines).focus()
 
     # Actions ----------------------------------------------------------------------------------------------------------
 
@@ -259,6 +283,10 @@ class RunScreen(ArtifactActions, View):
             return self.result_problem(self._row())
         if name == "again" and self.kind != "train":
             return f"this is a {self.kind} run; only training can be repeated here"
+        if name in ("curve", "overlay") and self.kind != "train":
+            return f"this is a {self.kind} run; only training has curves"
+        if name == "overlay" and not self._other_rows():
+            return "there is no other training run"
         return ""
 
     def do_stop(self) -> None:
@@ -306,11 +334,39 @@ class RunScreen(ArtifactActions, View):
     def do_again(self) -> None:
         self.app.new_run(request=self.request)
 
+    def do_curve(self) -> None:
+        self.quantity = (self.quantity + 1) % len(QUANTITIES)
+        self._show_curves()
+
+    def _other_rows(self) -> list[RunRow]:
+        """Training runs that can be drawn over this one, those of the same model first."""
+        rows = [row for row in self.app.rows if row.kind == "train" and row.id != self.run_id]
+        return sorted(rows, key=lambda row: row.model != self.request.get("model"))
+
+    def do_overlay(self) -> None:
+        from .messages import MarkDialog
+
+        found = [(row.id, row.name, f"{row.state}, {row.method}, {row.model}") for row in self._other_rows()]
+        names = {run_id: name for run_id, name, _ in found}
+
+        def marked(chosen: list[str] | None) -> None:
+            if chosen is None or self._feed is None:
+                return
+            self.others = {one: self.others.get(one) or (names[one], History()) for one in chosen}
+            self._feed.others = tuple(chosen)
+            self._feed.wake()
+            self._show_curves()
+
+        self.app.push_screen(MarkDialog("Draw which runs over this one?", found, marked=list(self.others)), marked)
+
+    def do_search(self) -> None:
+        self.query_one(FilterLine).open()
+
     def do_tab_next(self) -> None:
-        self._switch(1)
+        self._switch(self.tab + 1)
 
     def do_tab_previous(self) -> None:
-        self._switch(-1)
+        self._switch(self.tab - 1)
 
     def do_copy(self) -> None:
         self.app.copy_to_clipboard(self.run_id)

@@ -17,8 +17,8 @@ class FilterLine(Input):
             super().__init__()
             self.text = text
 
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(placeholder="filter: words that must all occur", id=id, select_on_focus=False)
+    def __init__(self, *, id: str | None = None, placeholder: str = "filter: words that must all occur") -> None:
+        super().__init__(placeholder=placeholder, id=id, select_on_focus=False)
         self.cursor_blink = False
 
     def open(self) -> None:

@@ -1,65 +1,70 @@
-"""The loss curve: raw values faint, their moving average over them, evaluations as points, axes with round numbers."""
+"""The plot: curves over steps, with axes, legend, zoom and a cursor that reads values out."""
 
 from __future__ import annotations
 
-import math
-
+from rich.cells import cell_len
 from rich.segment import Segment
+from textual import events
 from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ..glyphs import UNICODE, Glyphs
-from .braille import Canvas, Series, Smoothed, Window, draw, tick_label, ticks
+from ..actions import Acting, bindings
+from ..glyphs import UNICODE, Glyphs, beginning
+from .axes import Runs, step_axis, value_labels
+from .braille import Canvas
+from .curves import COLOURS, LETTERS, Picture, averages, draw_cursor, draw_curves, legend, read_out, signs_of, window_of
+from .view import CLOSEST, MEDIUM, SMOOTHING, View
+
+_HEADED = 7
+"""Lines from which on there is one for title and legend."""
+_HINTS = (
+    (("zoom_in", "zoom_out"), "zoom"), (("earlier", "later"), "move"), (("left", "right"), "read"),
+    (("log",), "log"), (("smooth",), "smooth"),
+)  # fmt: skip
+"""Actions whose keys are shown at the right of the title while they come here, and a word for them where there is room."""
 
 
-def _rounded_end(first: float, last: float) -> float:
-    """A little beyond ``last``, the same for many steps: while it stands, only the end of the curve changes."""
-    grain = 2.0 ** math.floor(math.log2(max(last - first, 16.0))) / 8
-    return first + math.ceil(max(last - first, 1.0) / grain) * grain
+class Plot(Acting, Widget, can_focus=True):
+    """Curves over steps. `put` says what is drawn; `show` redraws the lines that changed; the owner calls them at most twice a second."""
 
-
-def _rounded_range(low: float, high: float) -> tuple[float, float]:
-    """A little beyond both ends, the same for most new values."""
-    if high <= low:
-        room = abs(high) * 0.05 or 0.5
-        return low - room, high + room
-    grain = 2.0 ** math.floor(math.log2(high - low)) / 16
-    return (math.floor(low / grain) - 0.5) * grain, (math.ceil(high / grain) + 0.5) * grain
-
-
-class Plot(Widget):
-    """Series over steps, with axes. What is drawn, its owner says; `show` redraws the lines that changed, at most twice a second."""
-
-    COMPONENT_CLASSES = {"plot--axis", "plot--label"}
-    DEFAULT_CSS = """
-    Plot {
-        height: 1fr; min-height: 4;
-        & > .plot--axis { color: $rule; }
-        & > .plot--label { color: $muted; }
+    SCOPE = "plot"
+    BINDINGS = bindings("plot")
+    COMPONENT_CLASSES = {"plot--axis", "plot--label", "plot--title", "plot--raw", "plot--front", "plot--points", "plot--cursor"} | {
+        f"plot--c{number}" for number in range(len(LETTERS))
     }
-    """
+    DEFAULT_CSS = "\n".join(
+        [
+            "Plot { height: 1fr; min-height: 4; }",
+            "Plot > .plot--axis { color: $rule; }",
+            "Plot > .plot--label { color: $muted; }",
+            "Plot > .plot--title { color: $foreground; }",
+            "Plot:focus > .plot--title { text-style: bold; }",
+            "Plot > .plot--raw { color: $faint; }",
+            "Plot > .plot--front { color: $foreground; text-style: bold; }",
+            "Plot > .plot--points { color: $warning; text-style: bold; }",
+            "Plot > .plot--cursor { color: $faint; }",
+            *(f"Plot > .plot--c{number} {{ color: {COLOURS[number % len(COLOURS)]}; }}" for number in range(len(LETTERS))),
+        ]
+    )
+
+    class Moved(Message):
+        """The view or the cursor was changed by a key or the mouse."""
 
     def __init__(self, *, id: str | None = None, glyphs: Glyphs = UNICODE) -> None:
         super().__init__(id=id)
         self.glyphs = glyphs
-        self._rows: list[list[tuple[str, str]]] = []
+        self.picture, self.view = Picture(), View()
+        self._rows: list[Runs] = []
+        self._gutter, self._wide = 0, 1
 
-    def known(self) -> list[Series]:
-        """Every point there is, for the range of the axes."""
-        return []
+    # Drawing ----------------------------------------------------------------------------------------------------------
 
-    def draw_into(self, canvas: Canvas, window: Window) -> None:
-        """Draw what is to be seen."""
-
-    def window(self) -> Window | None:
-        """The values shown: all of them, with a little room above and below; ``None`` before the first finite point."""
-        series = self.known()
-        ys = [y for one in series for y in one.ys if math.isfinite(y)]
-        if not ys:
-            return None
-        first, last = min(one.xs[0] for one in series if one.xs), max(one.xs[-1] for one in series if one.xs)
-        return Window(first, _rounded_end(first, last), *_rounded_range(min(ys), max(ys)))
+    def put(self, picture: Picture) -> None:
+        """Show a picture; the view stays."""
+        self.picture = picture
+        self.show()
 
     def show(self) -> None:
         """Draw again; only the lines that differ from the last drawing are sent to the terminal."""
@@ -78,6 +83,14 @@ class Plot(Widget):
         self._rows = self._draw(self.size.width, self.size.height)
         self.refresh()
 
+    def on_focus(self) -> None:
+        """The title is bold while keys come here, and says which do something."""
+        self.show()
+
+    def on_blur(self) -> None:
+        """Back to the plain title."""
+        self.show()
+
     def render_line(self, y: int) -> Strip:
         """One line of the drawing."""
         if y >= len(self._rows):
@@ -89,104 +102,165 @@ class Plot(Widget):
         ]
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
-    def _draw(self, width: int, height: int) -> list[list[tuple[str, str]]]:
-        window = self.window()
+    def _draw(self, width: int, height: int) -> list[Runs]:
         if width < 16 or height < 4:
             return []
-        if window is None:
-            return [[("", "")]] * (height // 2) + [[(" " * max(0, width // 2 - 12) + "waiting for the first step", "label")]]
-        marks = ticks(window.y_low, window.y_high, max(3, min(8, (height - 2) * 2 // 5)))
-        step = marks[1] - marks[0] if len(marks) > 1 else 1.0
-        labels = [tick_label(mark, step) for mark in marks]
-        gutter = max((len(label) for label in labels), default=1) + 1
-        if width - gutter < 10:
+        steps, view, picture = self.picture.steps, self.view, self.picture
+        low, high = view.steps(*steps) if steps else (0.0, 1.0)
+        lines = averages(picture, view, low, high, width * 2)
+        head = [self._head(lines, width)] if height >= _HEADED else []
+        window = window_of(picture, view, low, high, lines)
+        tall = height - 2 - len(head)
+        if window is None or steps is None:
+            said = f"no value above 0 here: {self.key('plot.log')} goes back to the linear axis" if steps and view.log else picture.waiting
+            return [*head, *([[("", "")]] * (tall // 2)), [(" " * max(0, (width - len(said)) // 2) + said, "label")]]
+        labels = value_labels(window, tall)
+        self._gutter = max(map(len, labels.values()), default=1) + 1
+        self._wide = width - self._gutter - 2
+        if self._wide < 8:
             return []
-        canvas = Canvas(width - gutter - 2, height - 2, self.glyphs.braille)
-        self.draw_into(canvas, window)
-        at = {self._row_of(mark, window, height - 2): label for mark, label in zip(marks, labels)}
-        rows: list[list[tuple[str, str]]] = []
-        for y in range(height - 2):
-            label = at.get(y, "")
-            axis = self.glyphs.axis if label else self.glyphs.axis_line
-            rows.append([(label.rjust(gutter), "label"), (axis, "axis"), *canvas.row(y)])
-        return [*rows, *self._x_axis(window, gutter, canvas.width)]
+        canvas = Canvas(self._wide, tall, self.glyphs.braille, signs_of(picture))
+        draw_curves(canvas, picture, window, lines, self.glyphs)
+        if view.cursor is not None:
+            draw_cursor(canvas, picture, window, view.cursor, lines, self.glyphs)
+        rows: list[Runs] = []
+        for y in range(tall):
+            axis = self.glyphs.axis if y in labels else self.glyphs.axis_line
+            rows.append([(labels.get(y, "").rjust(self._gutter), "label"), (axis, "axis"), *canvas.row(y)])
+        return [*head, *rows, *step_axis(window, self._gutter, self._wide, self.glyphs)]
 
-    @staticmethod
-    def _row_of(value: float, window: Window, height: int) -> int:
-        share = (window.y_high - value) / ((window.y_high - window.y_low) or 1.0)
-        return round(share * (height * 4 - 1)) // 4
+    def _head(self, lines: dict[int, list[tuple[float, float]]], width: int) -> Runs:
+        """Title and legend, or what the cursor reads, cut to the width."""
+        view = self.view
+        if view.cursor is not None:
+            said: Runs = [(" ", ""), *read_out(self.picture, view, view.cursor, lines)]
+        else:
+            how = ["log"] if view.log else []
+            how += [f"smoothing {view.smoothing_name}"] if self.picture.smooth and view.smoothing != MEDIUM else []
+            title: Runs = [(f" {self.picture.title}", "title"), (f" ({', '.join(how)})" if how else "", "label")]
+            said = title + legend(self.picture, view, self.glyphs, width - sum(len(text) for text, _ in title))
+        shown, used = [], 0
+        for text, layer in said:
+            part = beginning(text, width - used)
+            shown.append((part, layer))
+            used += cell_len(part)
+        hint = self._hint(width - used - 4) if self.has_focus and view.cursor is None else ""
+        return [*shown, (" " * (width - used - len(hint) - 1) + hint, "label")] if hint else shown
 
-    def _x_axis(self, window: Window, gutter: int, width: int) -> list[list[tuple[str, str]]]:
-        marks = ticks(window.x_low, window.x_high, max(1, width // 14))
-        step = marks[1] - marks[0] if len(marks) > 1 else 1.0
-        line = [self.glyphs.rule] * width
-        below = [" "] * width
-        for mark in marks:
-            at = round((mark - window.x_low) / ((window.x_high - window.x_low) or 1.0) * (width - 1))
-            label = tick_label(mark, step)
-            start = min(max(0, at - len(label) // 2), width - len(label))
-            if all(cell == " " for cell in below[max(0, start - 1) : start + len(label) + 1]):
-                line[at] = self.glyphs.tick
-                below[start : start + len(label)] = label
-        word = "step"
-        if below[-len(word) - 1 :] == [" "] * (len(word) + 1):
-            below[-len(word) :] = word
-        return [
-            [(" " * gutter, ""), (self.glyphs.corner + "".join(line), "axis")],
-            [(" " * (gutter + 1) + "".join(below), "label")],
-        ]
+    def _hint(self, room: int) -> str:
+        """The keys that do something here, with words if they fit."""
+        keys = [(" ".join(self.key(f"plot.{name}") for name in names), word) for names, word in _HINTS]
+        full, short = "   ".join(f"{key} {word}" for key, word in keys), "  ".join(key for key, _ in keys)
+        return full if len(full) <= room else short if len(short) <= room else ""
 
+    # The mouse --------------------------------------------------------------------------------------------------------
 
-class LossPlot(Plot):
-    """Training loss, its moving average and the evaluation loss over steps.
+    def on_click(self, event: events.Click) -> None:
+        """Read out the values under the pointer."""
+        steps = self.picture.steps
+        if steps is not None:
+            low, high = self.view.steps(*steps)
+            share = (event.x - self._gutter - 1) / max(1, self._wide - 1)
+            self._put_cursor(low + min(1.0, max(0.0, share)) * (high - low))
 
-    `add` takes points as they come; `show` redraws the lines that changed. The owner calls `show` at most twice a second.
-    """
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """The wheel zooms."""
+        event.stop()
+        self.action_act("plot.zoom_in")
 
-    COMPONENT_CLASSES = {"plot--raw", "plot--mean", "plot--eval"}
-    DEFAULT_CSS = """
-    LossPlot {
-        & > .plot--raw { color: $faint; }
-        & > .plot--mean { color: $accent; }
-        & > .plot--eval { color: $warning; text-style: bold; }
-    }
-    """
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """The wheel zooms."""
+        event.stop()
+        self.action_act("plot.zoom_out")
 
-    def __init__(self, *, id: str | None = None, glyphs: Glyphs = UNICODE) -> None:
-        super().__init__(id=id, glyphs=glyphs)
-        self.clear()
+    # Actions ----------------------------------------------------------------------------------------------------------
 
-    def clear(self) -> None:
-        """Forget every point."""
-        self.raw = Series("raw", "range")
-        self.evaluations = Series("eval", "points")
-        self.smoothed = Smoothed()
-        self._rows: list[list[tuple[str, str]]] = []
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:
+        """Esc belongs to the plot only while there is a cursor to take away; else to whoever is further out."""
+        return parameters != ("plot.put_away",) or self.view.cursor is not None
 
-    def add(self, step: float, loss: float) -> None:
-        """One training loss; steps that were trained before (a resumed attempt) are replaced."""
-        while self.raw.xs and self.raw.xs[-1] >= step:
-            self.raw.xs.pop()
-            self.raw.ys.pop()
-            self.smoothed.pop()
-        self.raw.xs.append(step)
-        self.raw.ys.append(loss)
-        self.smoothed.add(step, loss)
+    def why_not(self, name: str) -> str:
+        """What the view forbids."""
+        if self.picture.steps is None:
+            return "there is nothing to see yet"
+        if name == "smooth" and not self.picture.smooth:
+            return f"{self.picture.title.lower()} is drawn as it is"
+        if name == "zoom_in" and 0 < self.view.span <= CLOSEST:
+            return "it shows single steps already"
+        if name in ("zoom_out", "earlier", "later") and not self.view.span:
+            return f"it shows all steps already: {self.key('plot.zoom_in')} zooms in"
+        if name == "put_away" and self.view.cursor is None:
+            return "there is no cursor: the arrow keys bring one"
+        return ""
 
-    def add_evaluation(self, step: float, loss: float) -> None:
-        """One evaluation loss."""
-        while self.evaluations.xs and self.evaluations.xs[-1] >= step:
-            self.evaluations.xs.pop()
-            self.evaluations.ys.pop()
-        self.evaluations.xs.append(step)
-        self.evaluations.ys.append(loss)
+    def _changed(self) -> None:
+        self.show()
+        self.post_message(self.Moved())
 
-    def known(self) -> list[Series]:
-        """Training and evaluation losses."""
-        return [self.raw, self.evaluations]
+    def _all(self) -> tuple[float, float]:
+        return self.picture.steps or (0.0, 1.0)
 
-    def draw_into(self, canvas: Canvas, window: Window) -> None:
-        """Raw values, their average over them, evaluations on top."""
-        mean = Series("mean", "line", *self.smoothed.curve(window, canvas.width * 2))
-        for series in (self.raw, mean, self.evaluations):
-            draw(canvas, series, window, self.glyphs.point)
+    def do_zoom_in(self) -> None:
+        self.view.zoom(0.5, *self._all())
+        self._changed()
+
+    def do_zoom_out(self) -> None:
+        self.view.zoom(2.0, *self._all())
+        self._changed()
+
+    def do_all(self) -> None:
+        self.view.show_all()
+        self._changed()
+
+    def do_earlier(self) -> None:
+        self.view.pan(-0.5, *self._all())
+        self._changed()
+
+    def do_later(self) -> None:
+        self.view.pan(0.5, *self._all())
+        self._changed()
+
+    def do_log(self) -> None:
+        self.view.log = not self.view.log
+        self._changed()
+
+    def do_smooth(self) -> None:
+        self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)
+        self._changed()
+
+    def do_left(self) -> None:
+        self._step_cursor(-1)
+
+    def do_right(self) -> None:
+        self._step_cursor(1)
+
+    def do_first(self) -> None:
+        self._put_cursor(self._all()[0])
+
+    def do_last(self) -> None:
+        self._put_cursor(self._all()[1])
+
+    def do_put_away(self) -> None:
+        self.view.cursor = None
+        self._changed()
+
+    def _step_cursor(self, by: int) -> None:
+        """To the next point of the main curve that lies in another column of cells; the first time to the last point."""
+        main = self.picture.main
+        series = (main.series or main.points) if main else None
+        if not series:
+            return
+        if self.view.cursor is None:
+            return self._put_cursor(series.xs[-1])
+        low, high = self.view.steps(*self._all())
+        column = (high - low) / max(1, self._wide - 1)
+        place, start = series.nearest(self.view.cursor + by * column), series.nearest(self.view.cursor)
+        self._put_cursor(series.xs[max(0, min(len(series) - 1, place if place != start else start + by))])
+
+    def _put_cursor(self, step: float) -> None:
+        """On the point of the main curve that is nearest."""
+        main = self.picture.main
+        series = (main.series or main.points) if main else None
+        if series:
+            self.view.move_cursor(series.xs[series.nearest(step)], *self._all())
+            self._changed()
