@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import registry
 from .api import Task
 from .errors import DoesNotFit, NotFound, OutOfMemory, WorkFailed
 from .options import parse
@@ -46,7 +47,9 @@ def probe_plan(
     model = read_model(model_folder)
     if not model.has_weights:
         raise NotFound(f"{model_folder} has no weights: nothing can be trained to see what it takes", "plan without --probe, or get them")
-    options = within_context(parse(TrainingOptions, training_options, owner="training"), model.max_length)
+    method = registry.load("methods", plan.method)
+    taken = method.footprint(model, parse(method.options, method_options, owner=f"method '{plan.method}'")).virtual_tokens
+    options = within_context(parse(TrainingOptions, training_options, owner="training"), model.max_length - taken)
     tokens, losses = _longest(options, lengths, loss_lengths)
     with WorkerSession(log, gpus=gpus, memory=plan.total_bytes, what="plan --probe") as session:
         try:

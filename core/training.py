@@ -81,7 +81,16 @@ class TrainingOptions:
 
 
 def within_context(options: TrainingOptions, positions: int) -> TrainingOptions:
-    """``options`` with ``max_length`` cut to what the model has positions for; every room that cuts examples comes through here."""
+    """``options`` with ``max_length`` cut to what the model has positions for; every room that cuts examples comes through here.
+
+    Args:
+        positions: of the model, less the virtual tokens that the method puts in front of every text.
+
+    Raises:
+        Incompatible: none is left.
+    """
+    if positions < 1:
+        raise Incompatible("the method's virtual tokens fill the model's whole context", "a smaller num_virtual_tokens")
     return options if options.max_length <= positions else replace(options, max_length=positions)
 
 

@@ -130,7 +130,7 @@ def classify(engine: Engine, text: str, adapter: Chosen = None) -> Generation:
     if not text.strip():
         raise UsageError("the prompt is empty", "give it some text")
     started = time.perf_counter()
-    encoded = encode_text(ChatRenderer(engine.tokenizer), text, read_model(engine.path).max_length)
+    encoded = encode_text(ChatRenderer(engine.tokenizer), text, read_model(engine.path).max_length - engine.virtual_tokens)
     scores = predict(engine.model, encoded, engine.labels, AS_STORED)
     label, score = next(iter(scores.items()))
     seconds = time.perf_counter() - started

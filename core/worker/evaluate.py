@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from ..api import DataError, Encoded, NotFound, Task
+from ..api import DataError, Encoded, FineTUIError, NotFound, Task
 from ..catalog.manifest import read_manifest
 from ..config import load_settings
 from ..data.labels import label_set, require_known
@@ -35,6 +35,7 @@ from .encoding import EncodingOptions, nothing_left
 from .engine import Engine
 from .forward import takes_positions_to_keep
 from .rendering import ChatRenderer
+from .slots import virtual_tokens
 from .speed import Speed, classifying, generating, measure, on_one_scale
 from .tokencache import DataSource, TokenCache
 
@@ -281,7 +282,14 @@ def _speed(job: Job, engine: Engine, request: EvaluateRequest, encoded: Sequence
 
 
 def _max_length(engine: Engine, request: EvaluateRequest) -> int:
-    return min(request.max_length, read_model(engine.path).max_length)
+    """Tokens of the longest row: the same for all, so the adapter that takes most of the context decides."""
+    return min(request.max_length, read_model(engine.path).max_length - max(map(_taken, request.adapters), default=0))
+
+
+def _taken(adapter: dict[str, str]) -> int:
+    with contextlib.suppress(FineTUIError):  # its own row says what is wrong with it
+        return virtual_tokens(Path(adapter["path"]))
+    return 0
 
 
 def _note(adapter: Path) -> dict[str, str]:

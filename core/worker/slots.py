@@ -136,13 +136,26 @@ def _peft_slot(base: nn.Module, path: Path) -> Slot:
         wrapper = load_complete(base, path)
     if config.is_prompt_learning:
         slot.wrapper = wrapper
-        slot.virtual_tokens = int(getattr(config, "num_virtual_tokens", 0) or 0)
-    elif isinstance(config, TunerConfig) and config.prompt is not None:
-        slot.virtual_tokens = config.prompt.num_virtual_tokens
+    slot.virtual_tokens = _virtual_tokens(config)
     base_tensors = {tensor.data_ptr() for tensor in base.parameters()}
     own = {tensor.data_ptr(): tensor.nbytes for tensor in _tensors_of(slot, wrapper)}
     slot.bytes = sum(size for pointer, size in own.items() if pointer not in base_tensors)
     return slot
+
+
+def virtual_tokens(path: Path) -> int:
+    """How many positions the adapter in ``path`` takes in front of every text.
+
+    Raises:
+        CorruptFile, Incompatible: as `read_peft_config`.
+    """
+    return _virtual_tokens(read_peft_config(path)) if (path / CONFIG_FILE).is_file() else 0
+
+
+def _virtual_tokens(config: Any) -> int:
+    if config.is_prompt_learning:
+        return int(getattr(config, "num_virtual_tokens", 0) or 0)
+    return config.prompt.num_virtual_tokens if isinstance(config, TunerConfig) and config.prompt is not None else 0
 
 
 def read_peft_config(path: Path) -> Any:

@@ -85,9 +85,10 @@ def prepare(job: Job, request: TrainRequest, world: World = ALONE) -> Loop:
     """Everything up to the first step: data, base, method, optimizer, schedule."""
     folder = Path(request.model_path)
     spec = read_model(folder)
-    options = within_context(parse(TrainingOptions, request.training_options, owner="training"), spec.max_length)
     method: Method = registry.load("methods", request.method)
     method_options = parse(method.options, request.method_options, owner=f"method '{method.name}'")
+    positions = spec.max_length - method.footprint(spec, method_options).virtual_tokens
+    options = within_context(parse(TrainingOptions, request.training_options, owner="training"), positions)
     device = device_of(request)
     precision = choose(device, options.bf16, options.fp16)
     require_pageable(options, device.type)

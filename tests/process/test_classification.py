@@ -73,6 +73,18 @@ def test_every_architecture_learns_and_batches_say_what_single_rows_say(tmp_path
     torch.testing.assert_close(together, torch.cat(one_by_one), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["prompt_tuning", "p_tuning"])
+def test_virtual_tokens_leave_long_texts_less_of_the_context(tmp_path: Path, method: str) -> None:
+    base, data = tiny_model(tmp_path / "base", "bert"), tmp_path / "long.jsonl"
+    write_labelled(data, [{**row, "text": f"{row['text']} " * 200} for row in labelled_rows(12)])
+    _, result = train(base, data, method, **TASK, training={"max_steps": 2})
+    request = evaluate_request(find_home(), model=str(base), adapters=[result["adapter"]], data=[data], gpus="none")
+    assert [row["max_length"] for row in run_here("evaluate", request)["rows"]] == [512 - 20, 512 - 20]
+    engine = Engine(base, device="cpu", task="seq-cls")
+    engine.add("a", Path(result["adapter"]))
+    assert classify(engine, "the lazy dog " * 400, "a").prompt_tokens == 512 - 20
+
+
 def test_every_method_starts_from_the_same_head(tmp_path: Path, data: Path) -> None:
     base = tiny_model(tmp_path / "base", "bert", dtype=torch.bfloat16)
     first = {
