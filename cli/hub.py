@@ -1,4 +1,4 @@
-"""``finetui push`` and ``finetui pull``."""
+"""``finetui push``, ``pull``, ``search`` and ``card``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import Any
 import click
 import msgspec
 
+from ..hub.searching import name_on_hubs, read_card, search_hub
 from ..hub.transfer import plan_push, pull_request, push_request
 from .command import App, command
-from .output import details, narrate, size, write_json
+from .output import day, details, markdown, narrate, quantity, size, table, write_json
 from .watch import finish
 
+_COLUMNS = [
+    ("repo", "repository"), ("method", "method"), ("base", "base"), ("downloads", "downloads>"), ("likes", "likes>"),
+    ("modified", "modified"),
+]  # fmt: skip
 _HUB_HELP = "huggingface, folder, or folder:/shared/directory; default: from the settings."
 
 
@@ -62,3 +67,36 @@ def _report(app: App, result: dict[str, Any] | None) -> None:
     if app.json:
         return write_json(result)
     details({**result, "bytes_sent": size(result["bytes_sent"])})
+
+
+@command("search")
+@click.argument("words", nargs=-1)
+@click.option("--base", default="", metavar="MODEL", help="Only adapters of this base: a Hub id, or a model in the catalog.")
+@click.option("--hub", default="", help=_HUB_HELP)
+@click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True, help="How many at most.")
+def search(app: App, words: tuple[str, ...], base: str, hub: str, limit: int) -> None:
+    """Find adapters on a hub by words and by their base model."""
+    hub = hub or app.settings.default_hub
+    rows = search_hub(app.home, " ".join(words), base=base, hub=hub, settings=app.settings, limit=limit)
+    if app.json:
+        return write_json(rows)
+    asked = [f"with '{' '.join(words)}'"] * bool(words) + [f"for {name_on_hubs(app.home, base)}"] * bool(base)
+    table([_readable(msgspec.to_builtins(row)) for row in rows], _COLUMNS, empty=" ".join(["no adapter", *asked, "on", hub]))
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    counts = {key: quantity(row[key]) for key in ("downloads", "likes")}
+    return {**row, **counts, "repo": row["repo"] + (" (private)" if row["private"] else ""), "modified": day(row["modified"])}
+
+
+@command("card")
+@click.argument("repo", metavar="REPO[@REVISION]")
+@click.option("--hub", default="", help=_HUB_HELP)
+def card(app: App, repo: str, hub: str) -> None:
+    """Read the model card of an adapter before pulling it."""
+    text = read_card(app.home, repo, hub=hub or app.settings.default_hub, settings=app.settings)
+    if app.json:
+        return write_json({"repo": repo, "card": text})
+    if not text.strip():
+        return narrate(f"{repo} has no card")
+    markdown(text)

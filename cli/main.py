@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export:export", "Write an adapter or a model in another form."),
     "push": ("hub:push", "Publish an adapter to a hub."),
     "pull": ("hub:pull", "Fetch an adapter from a hub."),
+    "search": ("hub:search", "Find adapters on a hub."),
+    "card": ("hub:card", "Read the model card of an adapter on a hub."),
     "plugins": ("plugins:plugins", "What is installed, and what is broken and why."),
     "completion": ("completion:completion", "Shell completion for bash, zsh and fish."),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -87,6 +88,27 @@ def size(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.2f} TB"
+
+
+def day(moment: float) -> str:
+    """Seconds since the epoch as a local date, nothing for 0."""
+    return time.strftime("%Y-%m-%d", time.localtime(moment)) if moment else ""
+
+
+def markdown(text: str) -> None:
+    """A model card on stdout: rendered, its front matter as plain lines, where that is a terminal; else as it is."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from ..hub.card import split_card
+
+    facts, body = split_card(text)
+    details({key: value for key, value in facts.items() if isinstance(value, (str, list)) and key != "model-index"})
+    print()
+    Console(width=min(100, Console().width)).print(Markdown(body))
 
 
 def spark(shares: Sequence[float]) -> str:

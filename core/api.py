@@ -33,7 +33,7 @@ from .errors import (
 from .examples import Encoded, Example, Rendered, ToolCall, Turn
 from .exportcontract import Exporter, ExportSource
 from .facts import ask
-from .hubcontract import AdapterHub, HubContext, HubFile, PushPlan, Transfer
+from .hubcontract import AdapterHub, Found, HubContext, HubFile, PushPlan, Transfer
 from .layers import Place, places
 from .modelspec import LinearSpec, ModelSpec, TensorSpec
 from .options import Option, describe, option, part
@@ -390,8 +390,8 @@ CONTRACTS: dict[str, type] = {"methods": Method, "objectives": Objective, "forma
 
 __all__ = [
     "AdapterHub", "Artifact", "CorruptFile", "Course", "DataError", "DataFormat", "DeltaMethod", "DiskError", "Encoded", "Example",
-    "ExportSource", "Exporter", "Family", "FineTUIError", "Footprint", "HubContext", "HubFile", "Incompatible", "LinearSpec", "LossOn",
-    "Method", "ModelSpec", "NameTaken", "NetworkError", "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory", "PeftMethod",
-    "Place", "PushPlan", "Refused", "Rendered", "Renderer", "Task", "TensorSpec", "TokenError", "ToolCall", "Transfer", "Turn",
-    "UnsafeFile", "UsageError", "WorkFailed", "ask", "describe", "option", "part", "places",
+    "ExportSource", "Exporter", "Family", "FineTUIError", "Footprint", "Found", "HubContext", "HubFile", "Incompatible", "LinearSpec",
+    "LossOn", "Method", "ModelSpec", "NameTaken", "NetworkError", "NoOptions", "NotFound", "Objective", "Option", "OutOfMemory",
+    "PeftMethod", "Place", "PushPlan", "Refused", "Rendered", "Renderer", "Task", "TensorSpec", "TokenError", "ToolCall", "Transfer",
+    "Turn", "UnsafeFile", "UsageError", "WorkFailed", "ask", "describe", "option", "part", "places",
 ]  # fmt: skip

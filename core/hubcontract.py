@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from .errors import Refused
+
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
@@ -48,6 +50,30 @@ class Transfer:
     files: tuple[str, ...]
     bytes_sent: int
     url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One adapter that a search found.
+
+    Attributes:
+        downloads: lately, as the hub counts them; ``None`` where it does not.
+        likes: ``None`` where the hub has none.
+        modified: seconds since the epoch; 0 where unknown.
+        base: Hub id or name of the base; empty where the repository does not say.
+        method: as its author or PEFT calls it; empty where the repository does not say.
+        tags: the author's words, without those that repeat the other fields.
+        private: whether only some may read it.
+    """
+
+    repo: str
+    downloads: int | None = None
+    likes: int | None = None
+    modified: float = 0.0
+    base: str = ""
+    method: str = ""
+    tags: tuple[str, ...] = ()
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,3 +118,26 @@ class AdapterHub(ABC):
             NotFound: no such repository or revision.
             CorruptFile: a file is not what the hub says it is.
         """
+
+    def search(self, words: str, base: str, context: HubContext, *, limit: int = 50) -> list[Found]:
+        """Adapters whose description has all ``words``, and that were made for ``base``; the most useful ones first.
+
+        Args:
+            words: empty: any.
+            base: Hub id, or name of a base that has none; empty: any.
+
+        Raises:
+            Refused: this hub cannot be searched.
+            NetworkError, TokenError: as in `push`.
+        """
+        raise Refused(f"the hub '{self.name}' cannot be searched", "pull by name: finetui pull REPO")
+
+    def card(self, repo: str, revision: str, context: HubContext) -> str:
+        """The model card (Markdown, front matter included) of a repository at ``revision``; empty where it has none.
+
+        Raises:
+            NotFound: no such repository or revision.
+            Refused: this hub shows no cards.
+            NetworkError, TokenError: as in `push`.
+        """
+        raise Refused(f"the hub '{self.name}' shows no cards", f"pull it and read it here: finetui pull {repo}")

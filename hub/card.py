@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ..core.catalog.entries import AdapterEntry
 from ..core.catalog.manifest import Manifest
 from ..core.catalog.peftfiles import OWN_TYPE
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PIPELINES = {"seq-cls": "text-classification"}
 _LIBRARIES = {"adapter": "peft", "model": "transformers", "delta": "finetui"}
 _SHOWN_METRICS = ("eval_loss", "perplexity", "accuracy", "f1", "loss", "tokens", "steps", "trainable_parameters", "total_parameters")
@@ -41,6 +43,25 @@ def model_card(entry: AdapterEntry, manifest: Manifest, repo: str, base_id: str,
         parts.append("## Figures\n\n" + _table("metric", shown or figures))
     parts.append("## Limits\n\n" + _limits(entry, manifest))
     return "\n\n".join(parts) + "\n"
+
+
+def split_card(text: str) -> tuple[dict[str, Any], str]:
+    """A card's front matter and its text, to be shown; front matter that is not a YAML mapping counts as none.
+
+    A card comes from anyone: control characters, which a terminal would obey, are left out.
+    """
+    text = _CONTROL.sub("", text.replace("\r\n", "\n"))
+    lines = text.lstrip("\ufeff\n").split("\n")
+    if lines[0].strip() != "---" or "---" not in (line.rstrip() for line in lines[1:]):
+        return {}, text
+    import yaml
+
+    end = next(number for number, line in enumerate(lines[1:], 1) if line.rstrip() == "---")
+    try:
+        found = yaml.safe_load("\n".join(lines[1:end]))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        found = None
+    return (found if isinstance(found, dict) else {}), "\n".join(lines[end + 1 :]).strip("\n")
 
 
 def finite(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,15 @@ from typing import ClassVar
 
 import msgspec
 
-from ..core.api import AdapterHub, CorruptFile, HubContext, HubFile, NameTaken, NotFound, PushPlan, Refused, Transfer, UsageError
+from ..core.api import AdapterHub, CorruptFile, Found, HubContext, HubFile, NameTaken, NotFound, PushPlan, Refused, Transfer, UsageError
 from ..core.catalog.digest import sha256_file
 from ..core.catalog.editing import is_safe_file
+from ..core.catalog.manifest import Manifest, read_manifest
+from ..core.catalog.peftfiles import read_adapter
 from ..core.errors import closest
 from ..core.fsio import disk_errors, read_json, staged_folder, write_bytes, write_json
 from ..core.paths import check_name
+from .transfer import CARD_FILE
 
 LISTING = ".files.json"
 _DEFAULT_OWNER = "local"
@@ -79,6 +82,24 @@ class FolderHub(AdapterHub):
             _report(context, done, total, file.path)
         return Transfer(repo, snapshot.name, tuple(file.path for file in files), done, snapshot.as_uri())
 
+    def search(self, words: str, base: str, context: HubContext, *, limit: int = 50) -> list[Found]:
+        """See `AdapterHub.search`; the newest first. Words are looked for in names, bases, methods and tags."""
+        wanted = words.lower().split()
+        found = []
+        for ref in self.root(context).glob("*/*/refs/main"):
+            with contextlib.suppress(OSError, CorruptFile):  # a repository that is broken, or just being written, is no result
+                row = _described(ref)
+                text = " ".join([row.repo, row.base, row.method, *row.tags]).lower()
+                if all(word in text for word in wanted) and base.lower() in ("", row.base.lower()):
+                    found.append(row)
+        return sorted(found, key=lambda row: (-row.modified, row.repo))[:limit]
+
+    def card(self, repo: str, revision: str, context: HubContext) -> str:
+        """See `AdapterHub.card`."""
+        path = self._find(_full_name(repo), revision or "main", self.root(context)) / CARD_FILE
+        with disk_errors(path):
+            return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
     def root(self, context: HubContext) -> Path:
         """The hub's directory: ``folder:/path``, the setting ``folder_hub``, or ``hub`` below the home."""
         chosen = str(context.settings.get("folder_hub") or "")
@@ -100,6 +121,17 @@ class FolderHub(AdapterHub):
         if not found:
             raise NotFound(f"no revision '{revision}' of {repo}", "there are: " + ", ".join(name[:12] for name in names))
         return place / "snapshots" / found[0]
+
+
+def _described(ref: Path) -> Found:
+    """What the newest snapshot of a repository says of itself, by its ``refs/main``."""
+    place = ref.parent.parent
+    snapshot = place / "snapshots" / ref.read_text(encoding="utf-8").strip()
+    files, manifest = read_adapter(snapshot), read_manifest(snapshot) or Manifest()
+    return Found(
+        f"{place.parent.name}/{place.name}", None, None, ref.stat().st_mtime,
+        manifest.base.hub_id or manifest.base.name or files.base, manifest.method or files.kind, tuple(manifest.tags),
+    )  # fmt: skip
 
 
 def _full_name(repo: str) -> str:

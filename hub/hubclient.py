@@ -47,6 +47,23 @@ def open_client() -> HfApi:
     return HfApi()
 
 
+def open_answering_client() -> HfApi:
+    """The client for what somebody waits for: it fails at once where nothing answers, and warns of nothing.
+
+    The client's own calls try again for half a minute, and say so on stderr, which is where a screen is drawn.
+    """
+    import logging
+
+    api = open_client()
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if not constants.HF_HUB_OFFLINE:
+        get_session().head(api.endpoint)
+    return api
+
+
 def require_token() -> str:
     """The user's token: ``HF_TOKEN``, else that of ``hf auth login``.
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..core.api import AdapterHub, CorruptFile, HubContext, NotFound, PushPlan, Transfer, UnsafeFile
+from ..core import registry
+from ..core.api import AdapterHub, CorruptFile, Found, HubContext, NotFound, PushPlan, Transfer, UnsafeFile
 from ..core.catalog.digest import DELTA_FILE
 from ..core.catalog.manifest import MANIFEST_FILE
 from ..core.catalog.peftfiles import CONFIG_FILE, WEIGHTS_FILE
 from ..core.modelspec import is_pickle
-from .hubclient import ByteCounter, again, hub_errors, is_same, list_files, open_client, require_token, url_of
+from .hubclient import ByteCounter, again, hub_errors, is_same, list_files, open_answering_client, open_client, require_token, url_of
 from .pushing import Push
-from .transfer import is_publishable
+from .transfer import CARD_FILE, is_publishable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub.hf_api import ModelInfo, RepoFile
+
+_MADE_FOR = ("base_model:adapter:", "base_model:finetune:", "base_model:")
+"""Beginnings of the tags in which the Hub tells the base, the most telling first."""
+
+_ALWAYS = ("peft", "safetensors")
+"""Tags that say nothing where only adapters are listed."""
 
 
 class HuggingFaceHub(AdapterHub):
@@ -53,6 +61,42 @@ class HuggingFaceHub(AdapterHub):
                 _report(context, done, total, file.path, 0)
             shutil.rmtree(target / ".cache", ignore_errors=True)
             return Transfer(repo, commit, tuple(file.path for file in wanted), done, url_of(repo))
+
+    def search(self, words: str, base: str, context: HubContext, *, limit: int = 50) -> list[Found]:
+        """See `AdapterHub.search`; PEFT adapters by the Hub's own search, the most downloaded first."""
+        wanted = ["peft", *([f"base_model:adapter:{base}"] if base else [])]
+        with hub_errors("the search"):
+            api = open_answering_client()
+            listed = partial(
+                api.list_models, search=words or None, filter=wanted, sort="downloads", limit=limit,
+                expand=["downloads", "likes", "lastModified", "tags", "private"],
+            )  # fmt: skip
+            return [_found(info) for info in listed()]
+
+    def card(self, repo: str, revision: str, context: HubContext) -> str:
+        """See `AdapterHub.card`; nothing is kept in the cache, which lists only what is whole."""
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import RemoteEntryNotFoundError
+
+        what = f"{repo}@{revision}" if revision else repo
+        with hub_errors(what), tempfile.TemporaryDirectory(prefix="finetui-card-") as folder:
+            api = open_answering_client()
+            fetch = partial(hf_hub_download, repo, CARD_FILE, revision=revision or None, local_dir=folder, endpoint=api.endpoint)
+            try:
+                return Path(fetch()).read_text(encoding="utf-8", errors="replace")
+            except RemoteEntryNotFoundError:
+                return ""
+
+
+def _found(info: ModelInfo) -> Found:
+    """What the Hub lists of a model, the base and the method told from its tags."""
+    tags = list(info.tags or [])
+    base = next((tag.removeprefix(start) for start in _MADE_FOR for tag in tags if tag.startswith(start)), "")
+    words = tuple(tag for tag in tags if ":" not in tag and tag not in _ALWAYS)
+    return Found(
+        info.id, info.downloads, info.likes, info.last_modified.timestamp() if info.last_modified else 0.0, base,
+        next((tag for tag in words if tag in registry.names("methods")), ""), words, bool(info.private),
+    )  # fmt: skip
 
 
 def _wanted(files: dict[str, RepoFile], what: str) -> list[RepoFile]:

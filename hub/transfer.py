@@ -185,7 +185,7 @@ def push_request(
     require_usable(entry)
     return HubRequest(
         hub=hub_name(hub), repo=check_repo(repo), revision=revision, adapter=entry.path, name=entry.name, private=private,
-        pull_request=pull_request, settings=_settings(hub, settings), home=str(home.root),
+        pull_request=pull_request, settings=hub_settings(hub, settings), home=str(home.root),
     )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def pull_request(home: Home, repo: str, *, hub: str = "huggingface", name: str =
     repo, _, revision = repo.partition("@")
     check_repo(repo)
     name = require_free(home, name or name_from(Path(repo)))
-    return HubRequest(hub=hub_name(hub), repo=repo, revision=revision, name=name, settings=_settings(hub, settings), home=str(home.root))
+    return HubRequest(hub=hub_name(hub), repo=repo, revision=revision, name=name, settings=hub_settings(hub, settings), home=str(home.root))
 
 
 def hub_name(hub: str) -> str:
@@ -227,7 +227,8 @@ def check_repo(repo: str) -> str:
     return repo
 
 
-def _settings(hub: str, settings: Settings | None) -> dict[str, Any]:
+def hub_settings(hub: str, settings: Settings | None) -> dict[str, Any]:
+    """The settings that a hub is given; ``folder:/path`` says where the folder is."""
     values = to_dict(settings, changed_only=True) if settings is not None else {}
     folder = hub.partition(":")[2]
     return {**values, "folder_hub": str(Path(folder).expanduser().absolute())} if folder else values

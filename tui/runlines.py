@@ -6,7 +6,7 @@ from typing import Any
 
 from textual.content import Content
 
-from .format import NOTHING, clock, duration, figure, human_count, percent
+from .format import NOTHING, clock, duration, figure, human_bytes, human_count, percent
 from .glyphs import STATE_STYLES, Glyphs, bar, padded, shorten
 from .watching import RunRow
 
@@ -31,11 +31,20 @@ def run_line(row: RunRow, glyphs: Glyphs, width: int, *, marked: bool = False) -
     if not row.active:
         return Content.assemble(*head, _ending(row, glyphs, room))
     share = row.step / row.total_steps if row.total_steps else 0.0
-    steps = f"{row.step:,}/{row.total_steps:,}" if row.total_steps else (f"step {row.step:,}" if row.step else "")
+    steps = how_far(row)
     if room >= 30:
         steps = f"{bar(share, 10, glyphs)} {percent(share):>5}  {steps}" if row.total_steps else steps
     head.append((steps, "$foreground"))
     return Content.assemble(*head, "\n  ", _progress(row, glyphs, width - 4))
+
+
+def how_far(row: RunRow, between: str = "/") -> str:
+    """What is done of the whole, in steps, or in bytes with their unit."""
+    if row.unit == "bytes":
+        return human_bytes(row.step) + (f"{between}{human_bytes(row.total_steps)}" if row.total_steps else "")
+    if row.total_steps:
+        return f"{row.step:,}{between}{row.total_steps:,}"
+    return f"{row.step:,}" if between != "/" else f"step {row.step:,}" if row.step else ""
 
 
 def _progress(row: RunRow, glyphs: Glyphs, room: int) -> Content:
@@ -81,7 +90,7 @@ def selected_run(row: RunRow, glyphs: Glyphs) -> Content:
     """The details beside the list."""
     facts: list[tuple[str, str]] = [
         ("run", row.id), ("kind", f"{row.kind} {row.method}".strip()), ("model", row.model or NOTHING),
-        ("steps", f"{row.step:,}" + (f" of {row.total_steps:,}" if row.total_steps else "")),
+        (row.unit, how_far(row, " of ")),
         ("loss", figure(row.loss)), ("eval", figure(row.eval_loss)), ("device", row.devices or NOTHING),
         ("created", clock(row.created)), ("took", duration(row.finished - row.started) if row.finished and row.started else NOTHING),
     ]  # fmt: skip

@@ -44,6 +44,8 @@ class RunRow:
     state: str = "queued"
     step: int = 0
     total_steps: int | None = None
+    unit: str = "steps"
+    """What they are: ``bytes`` of a push or a pull."""
     loss: float | None = None
     fallen: float | None = None
     """How much the loss fell over the last lines of metrics."""
@@ -127,7 +129,7 @@ class Tracker:
                 changes["eval_loss"] = event.data.get("loss")
             elif event.kind == "progress":
                 done, total = event.data.get("done"), event.data.get("total")
-                changes |= {"step": done or 0, "total_steps": total or None, "note": event.message}
+                changes |= {"step": done or 0, "total_steps": total or None, "note": event.message, "unit": event.data.get("unit", "steps")}
             elif event.kind in ("saved", "warning"):
                 changes["note"] = event.message
         trained = [line for line in update.metrics if line.loss is not None]

@@ -32,6 +32,8 @@ class Repository:
     branches: dict[str, str] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     gated: bool = False
+    downloads: int = 0
+    likes: int = 0
 
     def commit(self, branch: str, files: dict[str, bytes], message: str) -> str:
         """Add a commit whose tree is ``files``; returns its id."""
@@ -264,6 +266,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, {"id": repo, "modelId": repo, "sha": commit, "private": repository.private, "siblings": files, "tags": [],
                          "gated": repository.gated, "disabled": False, "downloads": 0, "likes": 0})  # fmt: skip
 
+    def search(self) -> None:
+        """What the search lists: repositories that may be seen, by words in their names and by tags, the most downloaded first."""
+        user, rows = self._user(), []
+        for name, repository in self.hub.repositories.items():
+            tags = _tags(repository.files)
+            seen = not repository.private or repository.owner == user
+            words = " ".join(self.query.get("search", [])).lower().split()
+            if seen and all(word in name.lower() for word in words) and set(self.query.get("filter", [])) <= set(tags):
+                rows.append({"id": name, "downloads": repository.downloads, "likes": repository.likes, "tags": tags,
+                             "lastModified": "2026-03-01T12:00:00.000Z", "private": repository.private})  # fmt: skip
+        rows.sort(key=lambda row: -row["downloads"] if self.query.get("sort") == ["downloads"] else 0)
+        self._send(200, rows[: int(self.query.get("limit", ["1000"])[0])])
+
     def tree(self, repo: str, revision: str) -> None:
         repository, commit = self._tree(repo, revision)
         self._send(200, [_listed(path, content) for path, content in sorted(repository.commits[commit].items())])
@@ -359,6 +374,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(206, content[start : end + 1], headers)
 
 
+def _tags(files: dict[str, bytes]) -> list[str]:
+    """A repository's tags as the Hub makes them of its card: the author's, the library, and the base in three forms."""
+    import yaml
+
+    parts = files.get("README.md", b"").decode().split("---\n")
+    card = (yaml.safe_load(parts[1]) or {}) if len(parts) > 2 else {}
+    base, relation = card.get("base_model"), card.get("base_model_relation", "adapter")
+    bases = [f"base_model:{base}", f"base_model:{relation}:{base}"] if base else []
+    return list(dict.fromkeys([*filter(None, [card.get("library_name")]), *card.get("tags", []), *bases]))
+
+
 def _mode(path: str, size: int) -> str:
     return "lfs" if path.endswith(".safetensors") or size > 10_000_000 else "regular"
 
@@ -381,6 +407,7 @@ _ROUTES: list[tuple[tuple[str, ...], str, Callable[..., None]]] = [
     (("GET",), "/api/whoami-v2", _Handler.whoami),
     (("POST",), "/api/repos/create", _Handler.create_repository),
     (("POST",), "/api/validate-yaml", _Handler.validate_yaml),
+    (("GET",), "/api/models", _Handler.search),
     (("GET",), rf"/api/models/{_REPO}/auth-check(?P<write>/write)?", _Handler.auth_check),
     (("GET",), rf"/api/models/{_REPO}(?:/revision/{_REVISION})?", _Handler.info),
     (("GET",), rf"/api/models/{_REPO}/tree/{_REVISION}/?", _Handler.tree),

@@ -7,16 +7,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from finetui.core import fsio
 from finetui.core.devices import Device, DeviceProcess
 from finetui.core.paths import Home
 from finetui.core.runs.follow import Update
-from finetui.core.runs.spec import MetricLine, RunState
+from finetui.core.runs.spec import Event, MetricLine, RunState
 from finetui.tui.app import FineTuiApp
 from finetui.tui.feed import RunFacts
 from finetui.tui.screens.new_run import NewRunScreen
 from finetui.tui.watching import DevicesChanged, RunRow, RunWatcher, Tracker
 from support.runs import toys_in
 from support.runs import until as wait_until
+from support.snapshots import running
 from support.tui import SIZES, make_run, metric_line, opened, painted, type_text, until, until_painted
 
 
@@ -233,3 +235,13 @@ async def test_devices_tell_what_is_wrong_and_who_else_is_there(tmp_path: Path) 
         app.post_message(DevicesChanged(tuple(_gpu(index) for index in range(7)) + (_gpu(7, processes=(theirs,)), _gpu(8, problem="gone"))))
         text = await until_painted(pilot, "8     ✖ gone", "40 %  others")
         assert sum("61 °C" in line for line in text.splitlines()) == 7
+
+
+async def test_a_transfer_is_told_in_bytes(tmp_path: Path) -> None:
+    with running(tmp_path / "home", "push-tone", steps=0) as run:
+        with fsio.JsonlWriter(run.dir / "events.jsonl") as events:
+            data = {"done": 1_200_000, "total": 3_400_000, "unit": "bytes"}
+            events.append(Event(seq=2, time=1_700_000_001.0, kind="progress", message="1200000 of 3400000 bytes", data=data))
+        async with opened(tmp_path / "home") as pilot:
+            text = await until_painted(pilot, "1.2 MB/3.4 MB", "bytes    1.2 MB of 3.4 MB")
+            assert "steps" not in text

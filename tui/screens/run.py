@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 from ...core.errors import DiskError, FineTUIError, NotFound
 from ..actions import bindings
 from ..feed import OtherNews, RunFacts, RunFeed, RunNews
-from ..format import clock, duration, percent
+from ..format import clock, duration, human_bytes, percent
 from ..glyphs import STATE_STYLES, bar, shorten
 from ..histories import QUANTITIES, History
 from ..runfigures import narrow_figures, wide_figures
@@ -199,11 +199,18 @@ class RunScreen(ArtifactActions, View):
         lines = [pair("kind", self.kind), pair("state", facts.state), pair("started", clock(facts.started))]
         if progress.get("total"):
             share = progress["done"] / progress["total"]
-            lines.append(pair("progress", f"{bar(share, min(40, width - 40), self.app.glyphs)} {percent(share)}  {progress['message']}"))
+            lines.append(pair("progress", f"{bar(share, min(40, width - 40), self.app.glyphs)} {percent(share)}  {self._done()}"))
         for key in ("model", "adapter", "repo", "hub", "output"):
             if self.request.get(key):
                 lines.append(pair(key, str(self.request[key])))
         return Content("\n").join(lines)
+
+    def _done(self) -> str:
+        """How far it is, in the words of its events, bytes with their unit."""
+        progress = self.facts.progress
+        if progress.get("unit") != "bytes":
+            return str(progress["message"])
+        return f"{human_bytes(progress['done'])} of {human_bytes(progress['total'])}"
 
     def _show_title(self) -> None:
         facts, glyphs = self.facts, self.app.glyphs
