@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from .errors import UsageError
+from .errors import Incompatible, UsageError
 
 
 def parse_blend(text: str) -> dict[str, float]:
@@ -29,6 +29,11 @@ def parse_blend(text: str) -> dict[str, float]:
 def blend_text(weights: Mapping[str, float]) -> str:
     """The words that `parse_blend` reads."""
     return " ".join(f"{name}={weight:g}" for name, weight in weights.items())
+
+
+def blend_refusal(name: str, kind: str, reason: str) -> Incompatible:
+    """The error of an adapter that cannot be weighed (`LoadedAdapter.no_blend` is the reason)."""
+    return Incompatible(f"'{name}' ({kind}) cannot be blended: {reason}", "blend LoRA and its relatives; swap to this one instead")
 
 
 _EXAMPLE = "for example tone=0.7 pirate=0.3; weights need not sum to 1 and may be negative"

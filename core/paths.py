@@ -58,6 +58,16 @@ class Home:
         return self.root / "queue.log"
 
     @property
+    def prompts(self) -> Path:
+        """Saved prompts, a file that people edit (`core.prompts`)."""
+        return self.root / "prompts.md"
+
+    @property
+    def test_cases(self) -> Path:
+        """Answers that were kept as test cases (`core.testcases`)."""
+        return self.root / "testcases.jsonl"
+
+    @property
     def log(self) -> Path:
         """What the app itself logs (crash reports included)."""
         return self.root / "finetui.log"

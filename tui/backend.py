@@ -14,6 +14,7 @@ from ..core.paths import Home
 if TYPE_CHECKING:
     from ..core.catalog.entries import AdapterEntry, ModelEntry
     from ..core.doctor import Check
+    from ..core.prompts import Prompt
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,27 @@ def digest(home: Home, path: str) -> str:
     from ..core.catalog.catalog import Catalog
 
     return Catalog(home).digest(path)
+
+
+def read_prompts(home: Home) -> list[Prompt]:
+    """The prompt library."""
+    from ..core.prompts import read_prompts
+
+    return read_prompts(home)
+
+
+def save_prompt(home: Home, name: str, text: str) -> None:
+    """Add a prompt to the library, or replace it there."""
+    from ..core.prompts import save_prompt
+
+    save_prompt(home, name, text)
+
+
+def save_case(home: Home, messages: Sequence[Mapping[str, str]], about: Mapping[str, Any]) -> Path:
+    """Append a test case; returns its file."""
+    from ..core.testcases import save_case
+
+    return save_case(home, messages, **about)
 
 
 def examine(home: Home) -> list[Check]:

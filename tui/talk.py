@@ -1,35 +1,38 @@
-"""A conversation with a base model and its adapters: who has heard what, and the work with the worker. No widgets."""
+"""A conversation with a base model and its adapters: who has said what, and the work with the worker. No widgets."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 
-from ..core.options import option
+from ..core.options import option, to_dict
 from ..core.paths import Home
+from ..core.sampling import Sampling
 
 if TYPE_CHECKING:
-    from ..core.inference import Answer, Playground
+    from ..core.inference import Answer, LoadedAdapter, Playground
 
 PIECE_SECONDS = 0.08
 """Pieces of an answer are posted at most this often."""
 
+BLEND = "blend"
+"""The voice of several adapters at once; other voices are an adapter's path, or empty for the base."""
+
 
 @dataclass(frozen=True)
-class Sampling:
+class Manner(Sampling):
     """How answers are written; shown as a form."""
 
-    max_new_tokens: int = option(128, "Longest answer.", minimum=1, maximum=8192, unit="tokens")
-    temperature: float = option(0.0, "0 takes the most probable token every time; higher is more varied.", minimum=0.0, maximum=5.0)
-    top_p: float = option(1.0, "Only the most probable tokens that together have this share.", minimum=0.0, maximum=1.0)
-    seed: int = option(0, "Of the random choices.", minimum=0)
     system: str = option("", "System message before the conversation.")
+
+    def sampling(self) -> dict[str, Any]:
+        """What the worker is told: values that differ from the defaults, the system message left out."""
+        return {name: value for name, value in to_dict(self, changed_only=True).items() if name != "system"}
 
 
 class Piece(Message):
@@ -41,38 +44,50 @@ class Piece(Message):
 
 
 @dataclass
+class Exchange:
+    """A prompt and what each voice answered, in the order they did."""
+
+    prompt: str
+    answers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
 class Conversation:
-    """Who has said what. A voice is the path of an adapter, or empty for the base.
+    """Who has said what. Every voice hears everything; of several answers to a prompt its own, else the last one."""
 
-    A voice that joins later is told what the last speaker was told.
-    """
+    exchanges: list[Exchange] = field(default_factory=list)
 
-    histories: dict[str, list[dict[str, str]]] = field(default_factory=dict)
-    last: str = ""
-
-    def ask(self, voice: str, prompt: str, system: str) -> list[dict[str, str]]:
-        """The messages to answer: the voice's history and the new prompt."""
-        known = self.histories.get(voice)
-        if known is None:
-            known = list(self.histories.get(self.last, []))
-        self.histories[voice] = [*known, {"role": "user", "content": prompt}]
-        return [*([{"role": "system", "content": system}] if system else []), *self.histories[voice]]
+    def ask(self, prompt: str) -> None:
+        """A new prompt."""
+        self.exchanges.append(Exchange(prompt))
 
     def answered(self, voice: str, text: str) -> None:
-        """Remember an answer."""
-        self.histories.setdefault(voice, []).append({"role": "assistant", "content": text})
-        self.last = voice
+        """Remember an answer to the last prompt."""
+        self.exchanges[-1].answers[voice] = text
 
-    def unanswered(self, voice: str) -> None:
-        """Forget a question that got no answer."""
-        known = self.histories.get(voice, [])
-        if known and known[-1]["role"] == "user":
-            known.pop()
+    def withdraw(self) -> str:
+        """Forget the last prompt and its answers; returns the prompt."""
+        return self.exchanges.pop().prompt
+
+    @property
+    def last(self) -> Exchange | None:
+        """The last prompt and its answers."""
+        return self.exchanges[-1] if self.exchanges else None
+
+    def messages(self, voice: str, system: str) -> list[dict[str, str]]:
+        """The conversation as ``voice`` knows it, up to the last prompt, or the voice's own answer to it."""
+        said = [{"role": "system", "content": system}] if system else []
+        for exchange in self.exchanges:
+            said.append({"role": "user", "content": exchange.prompt})
+            others = list(exchange.answers.values()) if exchange is not self.last else []
+            text = exchange.answers.get(voice, others[-1] if others else None)
+            if text is not None:
+                said.append({"role": "assistant", "content": text})
+        return said
 
     def clear(self) -> None:
         """Forget everything."""
-        self.histories.clear()
-        self.last = ""
+        self.exchanges.clear()
 
 
 class Voices:
@@ -84,6 +99,7 @@ class Voices:
         self._lock = threading.Lock()
         self._talking = threading.Lock()
         """Held while the worker is asked: it has one pipe, and two threads must not load the same adapter."""
+        self._stop = threading.Event()
         self._closed = False
 
     def open(self) -> dict[str, Any]:
@@ -98,7 +114,7 @@ class Voices:
                 playground.close()
             else:
                 self._playground = playground
-        return {"model": playground.model.name, **playground.status}
+        return {**playground.status, "model": playground.model.name}
 
     @property
     def ready(self) -> bool:
@@ -111,30 +127,43 @@ class Voices:
         playground = self._playground
         return playground is not None and playground.session.alive
 
-    def load(self, path: str) -> float:
-        """Load an adapter beside the base, after what the worker is doing now; returns the seconds it took."""
-        playground = self._playground
-        assert playground is not None
+    @property
+    def resident(self) -> dict[str, LoadedAdapter]:
+        """The adapters in memory, by path."""
+        return {loaded.path: loaded for loaded in self._playground.adapters} if self._playground is not None else {}
+
+    def load(self, path: str) -> LoadedAdapter:
+        """Load an adapter beside the base, after what the worker is doing now."""
         with self._talking:
-            return playground.add(path).seconds
+            return self._opened().add(path)
+
+    def unload(self, path: str) -> None:
+        """Drop an adapter from memory."""
+        with self._talking:
+            self._opened().remove(self.resident[path].name)
 
     def answer(
-        self, voices: Sequence[str], messages: dict[str, list[dict[str, str]]], sampling: Sampling, post: Callable[[Message], object]
+        self,
+        messages: Mapping[str, Sequence[Mapping[str, str]]],
+        weights: Mapping[str, float],
+        sampling: Mapping[str, Any],
+        post: Callable[[Message], object],
     ) -> None:
-        """Let each voice answer, one after the other, posting `Piece` messages."""
-        playground = self._playground
-        assert playground is not None
-        how = {
-            "max_new_tokens": sampling.max_new_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-        }
+        """Let voices answer, one after the other, posting `Piece` messages; `cancel` ends it.
+
+        Args:
+            messages: what each voice has heard.
+            weights: of the blend, by path.
+        """
+        self._stop.clear()
         with self._talking:
-            for voice in voices:
-                name = playground.add(voice).name if voice else None
+            playground = self._opened()
+            for voice, heard in messages.items():
+                who = self._who(playground, voice, weights)
+                if self._stop.is_set():
+                    return
                 text, posted = "", 0.0
-                for item in playground.stream(messages=messages[voice], adapter=name, **how):
+                for item in playground.stream(messages=heard, adapter=who, **sampling):
                     if not isinstance(item, str):
                         post(Piece(voice, item.text, item))
                         continue
@@ -143,8 +172,19 @@ class Voices:
                         post(Piece(voice, text))
                         posted = time.monotonic()
 
+    def _who(self, playground: Playground, voice: str, weights: Mapping[str, float]) -> str | dict[str, float] | None:
+        """A voice as the playground names it, loaded where it is not."""
+        if voice == BLEND:
+            return {playground.add(path).name: weight for path, weight in weights.items()}
+        return playground.add(voice).name if voice else None
+
+    def _opened(self) -> Playground:
+        assert self._playground is not None
+        return self._playground
+
     def cancel(self) -> None:
-        """End the answer under way."""
+        """End the answer under way, and those that were to follow."""
+        self._stop.set()
         if self._playground is not None:
             self._playground.cancel()
 
@@ -155,8 +195,3 @@ class Voices:
             if self._playground is not None:
                 self._playground.close()
                 self._playground = None
-
-
-def voice_name(path: str, model: str) -> str:
-    """How a voice is called on the screen; ``model`` is the base's name in the catalog."""
-    return Path(path).name if path else f"{model} (base)"

@@ -12,6 +12,7 @@ import msgspec
 import torch
 
 from ..api import Task
+from ..blends import blend_refusal
 from ..catalog.classes import classes_of, task_of
 from ..errors import Incompatible, NameTaken, NotFound, UsageError, closest
 from ..inference import LoadedAdapter
@@ -141,12 +142,9 @@ class Engine:
         for name, weight in chosen.items():
             if not math.isfinite(weight):
                 raise UsageError(f"the weight of '{name}' is {weight}, not a finite number", "for example 0.7")
-            reason = why_not(self._slot(name))
-            if reason:
-                raise Incompatible(
-                    f"'{name}' ({self._slot(name).kind}) cannot be blended: {reason}",
-                    "blend LoRA and its relatives; swap to this one instead",
-                )
+            slot = self._slot(name)
+            if reason := why_not(slot):
+                raise blend_refusal(name, slot.kind, reason)
         if list(chosen.values()) == [1.0]:
             return self._slot(next(iter(chosen)))
         if self._blend is None or self._blend.names != tuple(chosen):

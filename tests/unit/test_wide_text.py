@@ -29,3 +29,22 @@ def test_lists_keep_their_columns() -> None:
     places = {cell_len(text[: text.index("failed")]) for text in (plain, wide, long)}
     assert len(places) == 1
     assert all(cell_len(text) <= 80 for text in (plain, wide, long))
+
+
+def test_running_text_breaks_at_blanks_and_between_wide_characters() -> None:
+    from finetui.tui.wrapping import line_spans
+
+    def lines(text: str, width: int) -> list[str]:
+        return [text[start:end] for start, end in line_spans(text, width)]
+
+    assert lines("today 今天天气怎么样？请告诉我", 14) == ["today 今天天气", "怎么样？请告诉", "我"]
+    assert lines("你好世界，再见", 8) == ["你好世", "界，再见"], "no line begins with a comma"
+    assert lines("（测试）（测试）", 7) == ["（测", "试）", "（测", "试）"]
+    assert lines("a  b   averylongwordwithoutblank end", 10) == ["a  b", "averylongw", "ordwithout", "blank end"]
+    assert lines("def f():\n\n    return 1 + 2\n", 12) == ["def f():", "", "    return 1", "+ 2", ""]
+    assert lines("", 5) == [""]
+    assert lines("e\u0301e\u0301e\u0301", 2) == ["e\u0301e\u0301", "e\u0301"], "accents stay with their letters"
+    text = "细胞理论是生物科学的一个理论, and its English name is cell theory；它认为所有生命体都由细胞构成。" * 5
+    for width in range(4, 90):
+        assert all(cell_len(line) <= width for line in lines(text, width))
+        assert "".join(lines(text, width)).replace(" ", "") == text.replace(" ", ""), "nothing is lost"
