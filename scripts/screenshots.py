@@ -156,8 +156,8 @@ async def chat(pilot: Pilot[int], app: FineTuiApp) -> None:
         (HELD_OUT_PROMPTS[12], ["pirate", "json"]),
     ):
         paths = {Path(adapter.path).name: adapter.path for adapter in screen.shelf.adapters} | {"base": ""}
-        screen.marked = [paths[name] for name in marked]
-        screen._show_voices()
+        screen.roster.marked = [paths[name] for name in marked]
+        screen.show_voices()
         screen.query_one("#message").focus()
         await say(pilot, prompt)
         await see(pilot, lambda: not screen.busy)
