@@ -123,5 +123,5 @@ def report_lines(report: DataReport, glyphs: Glyphs) -> Content:
 
 
 def _problem(problem: Problem) -> Content:
-    hint = f"  {problem.hint}" if problem.hint else ""
+    hint = f"\n  {problem.hint}" if problem.hint else ""
     return Content.assemble((short_path(problem.source), "$foreground"), (f": {printable(problem.message)}", "$error"), (hint, "$muted"))

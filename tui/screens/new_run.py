@@ -213,7 +213,8 @@ class NewRunScreen(Pickers, View):
         self._show_price()
         lacking = [price.title for price in priced.prices if price.plan and not price.plan.fits]
         short = priced.best is not None and (bool(lacking) if self.answers.comparing else not priced.best.fits)
-        said = f"{', '.join(lacking)} will not fit" if self.answers.comparing else "does not fit"
+        alone = f"does not fit: {self.keys_line(('new.fit', 'makes it fit'))}"
+        said = f"{', '.join(lacking)} will not fit" if self.answers.comparing else alone
         self._set_note("gpus", "", said if short else "")
 
     def _show_price(self) -> None:

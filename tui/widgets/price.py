@@ -19,6 +19,7 @@ def price_lines(priced: Any, glyphs: Glyphs, width: int, *, short: bool = False,
     """Prices (`tui.asking.Priced`) of one run as lines: verdict, a bar for each kind of device, the parts, what it waits for, advice.
 
     Args:
+        short: for a pane of four lines.
         way_out: said where it does not fit.
     """
     plan = priced.best
@@ -27,7 +28,8 @@ def price_lines(priced: Any, glyphs: Glyphs, width: int, *, short: bool = False,
     lines += _bars([(price.title, price.plan) for price in priced.prices], glyphs, width)
     if short:
         words = f"  {glyphs.dot} ".join(f"{_words(name)} {human_bytes(size)}" for name, size in parts)
-        lines.append(Content.styled(shorten(words, width * 2 - 2, glyphs), "$muted"))
+        room = width * 2 - 2 if plan.fits else width - 1  # what would fit is worth more of the few lines than the parts
+        lines.append(Content.styled(shorten(words, room, glyphs), "$muted"))
     else:
         lines += [_part(number, name, size, plan.total_bytes, glyphs, width) for number, (name, size) in enumerate(parts)]
         lines.append(
@@ -37,7 +39,7 @@ def price_lines(priced: Any, glyphs: Glyphs, width: int, *, short: bool = False,
             lines.append(Content.styled(f"overhead learned from {plan.record.overhead_runs} runs", "$muted"))
     if priced.waits_for:
         lines.append(Content.styled(f"{glyphs.states['queued']} would wait for {priced.waits_for}", "$warning"))
-    if not plan.fits:
+    if not plan.fits and not short:
         lines.append(Content.styled(way_out, "$accent"))
     lines += [Content.styled(f"{glyphs.arrow} {sentence}", "$warning") for sentence in plan.advice]
     return Content("\n").join(lines)
