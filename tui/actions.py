@@ -82,6 +82,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("catalog.pull", "f", "Pull", "Fetch an adapter from a hub"),
     Action("catalog.delete", "d", "Delete", "Remove the selected model or adapter from this machine"),
     Action("catalog.filter", "slash", "Filter", "Show only what contains some text"),
+    Action("catalog.sort", "s", "Sort", "Sort by name, date, size or evaluation loss"),
+    Action("catalog.tag", "t", "Tags", "Change the tags of the selected adapter; #tag in the filter shows what has it"),
+    Action("catalog.diff", "v", "Differences", "Show where the selected adapter differs from the one marked with space"),
     Action("catalog.copy", "y", "Copy", "Copy the selected folder's path", footer=False),
     Action("catalog.refresh", "r", "Refresh", "Scan models and adapters again", footer=False),
     # New run

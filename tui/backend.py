@@ -13,6 +13,7 @@ from ..core.paths import Home
 
 if TYPE_CHECKING:
     from ..core.catalog.entries import AdapterEntry, ModelEntry
+    from ..core.catalog.lineage import Difference
     from ..core.doctor import Check
     from ..core.prompts import Prompt
 
@@ -149,6 +150,28 @@ def remove_artifact(home: Home, kind: str, name: str) -> None:
 
     catalog = Catalog(home)
     (catalog.remove_model if kind == "model" else catalog.remove_adapter)(name)
+
+
+def tag_adapter(home: Home, path: str, add: list[str], remove: list[str]) -> None:
+    """Add and remove tags of an adapter."""
+    from ..core.catalog.catalog import Catalog
+
+    Catalog(home).tag(path, add=add, remove=remove)
+
+
+def differences(home: Home, first: str, second: str) -> list[Difference]:
+    """Where two adapter folders differ."""
+    from ..core.catalog.catalog import Catalog
+
+    return Catalog(home).diff(first, second)
+
+
+def local_card(path: str) -> tuple[dict[str, Any], str]:
+    """Front matter and text of an artifact's card; nothing where it has none."""
+    from ..hub.card import split_card
+
+    file = Path(path) / "README.md"
+    return split_card(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else ({}, "")
 
 
 def digest(home: Home, path: str) -> str:

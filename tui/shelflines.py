@@ -29,23 +29,29 @@ def identifier(entry: Entry) -> str:
     return f"{'model' if is_model(entry) else 'adapter'}:{entry.path}"
 
 
-def tree(models: Sequence[ModelEntry], adapters: Sequence[AdapterEntry], words: str = "") -> list[tuple[Entry | None, str]]:
+def tree(
+    models: Sequence[ModelEntry], adapters: Sequence[AdapterEntry], words: str = "", sort: str = "name"
+) -> list[tuple[Entry | None, str]]:
     """Entries in the order they are shown, each with its indentation (``""`` or ``child``); ``None`` heads those without a base.
 
     Args:
-        words: all must occur in an entry; a model stays when one of its adapters matches.
+        words: all must occur in an entry, ``#tag`` as one of its tags; a model stays when one of its adapters matches.
+        sort: one of `core.catalog.entries.ADAPTER_SORTS`, for the models and for the adapters of each.
     """
+    from ..core.catalog.entries import SORT_KEYS
+
     whole = {model.path for model in models}
     shown: list[tuple[Entry | None, str]] = []
-    loose = [adapter for adapter in adapters if adapter.path not in whole]
-    for model in models:
-        mine = [adapter for adapter in loose if adapter.base_path == model.path]
-        loose = [adapter for adapter in loose if adapter not in mine]
-        mine = [adapter for adapter in mine if matches(adapter, words)]
+    below: dict[str, list[Entry]] = {}
+    for adapter in sorted(adapters, key=SORT_KEYS[sort]):
+        if adapter.path not in whole and matches(adapter, words):
+            below.setdefault(adapter.base_path if adapter.base_path in whole else "", []).append(adapter)
+    for model in sorted(models, key=SORT_KEYS[sort]):
+        mine = below.get(model.path, [])
         if mine or matches(model, words):
             shown.append((model, ""))
             shown += [(adapter, "child") for adapter in mine]
-    loose = [adapter for adapter in loose if matches(adapter, words)]
+    loose = below.get("", [])
     if loose:
         shown.append((None, ""))
         shown += [(adapter, "child") for adapter in loose]
@@ -55,12 +61,13 @@ def tree(models: Sequence[ModelEntry], adapters: Sequence[AdapterEntry], words: 
 def matches(entry: Entry, words: str) -> bool:
     """Whether every word occurs in what describes an entry."""
     text = " ".join([entry.name, entry.method, entry.base, *entry.tags, getattr(entry, "architecture", ""), entry.source]).lower()
-    return all(word in text for word in words.lower().split())
+    tags = [tag.lower() for tag in entry.tags]
+    return all(word[1:] in tags if word.startswith("#") and word != "#" else word in text for word in words.lower().split())
 
 
-def entry_line(entry: Entry, child: bool, glyphs: Glyphs, width: int) -> Content:
+def entry_line(entry: Entry, child: bool, glyphs: Glyphs, width: int, *, marked: bool = False) -> Content:
     """One line of the tree."""
-    mark = f"{glyphs.branch} " if child else ""
+    mark = f"{glyphs.marked if marked else glyphs.branch} " if child else ""
     name = max(14, width - 40)
     label = padded(shorten(mark + entry.name, name, glyphs), name)
     if is_model(entry):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -127,19 +127,23 @@ def select_adapters(
         and (not method or entry.method == method)
         and all(word in _searchable(entry) for word in words)
     ]
-    keys = {
-        "name": lambda entry: entry.name.lower(),
-        "created": lambda entry: -entry.created,
-        "size": lambda entry: -entry.size_bytes,
-        "loss": _loss,
-    }
-    return sorted(kept, key=keys[sort])
+    return sorted(kept, key=SORT_KEYS[sort])
 
 
 def _searchable(entry: AdapterEntry) -> str:
     return " ".join([entry.name, entry.base, entry.method, *entry.tags]).lower()
 
 
-def _loss(entry: AdapterEntry) -> float:
-    value = entry.metrics.get("eval_loss", entry.metrics.get("loss"))
+def _loss(entry: ModelEntry | AdapterEntry) -> float:
+    metrics = entry.metrics if isinstance(entry, AdapterEntry) else {}
+    value = metrics.get("eval_loss", metrics.get("loss"))
     return float(value) if isinstance(value, (int, float)) else float("inf")
+
+
+SORT_KEYS: dict[str, Callable[[ModelEntry | AdapterEntry], Any]] = {
+    "name": lambda entry: entry.name.lower(),
+    "created": lambda entry: -entry.created,
+    "size": lambda entry: -entry.size_bytes,
+    "loss": _loss,
+}
+"""Each of `ADAPTER_SORTS` as a key; models, which have no loss, keep their order there."""

@@ -145,3 +145,63 @@ async def test_merge_dialog_says_where_it_goes(home: Path) -> None:
         await choose(pilot, "tone")
         await pilot.press("m")
         await until_painted(pilot, "Merge tone", "tone-merged", "verify", str(home / "models")[:20])
+
+
+async def test_tags_are_changed_and_filtered_by(home: Path) -> None:
+    async with opened(home) as pilot:
+        await pilot.press("2")
+        await choose(pilot, "tone")
+        await pilot.press("t")
+        await until_painted(pilot, "Tags of tone")
+        pilot.app.screen.form.set("tags", ["good", "two words"])  # type: ignore[attr-defined]
+        await pilot.press("ctrl+s")
+        await until_painted(pilot, "'two words' cannot be a tag")
+        pilot.app.screen.form.set("tags", ["good"])  # type: ignore[attr-defined]
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: Catalog(Home(home)).adapter("tone").tags == ["good"])
+        await until_painted(pilot, "tags        good")
+        await pilot.press("slash")
+        await type_text(pilot, "#goo")
+        await until_painted(pilot, "nothing matches the filter")
+        await type_text(pilot, "d")
+        await until_painted(pilot, "└ tone")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_two_adapters_are_compared(home: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    Catalog(Home(home)).import_adapter(make_lora(tmp_path / "elsewhere" / "voice", rank=8))
+    async with opened(home, size) as pilot:
+        await pilot.press("2")
+        await choose(pilot, "tone")
+        assert "mark one adapter" in pilot.app.screen.why_not("diff")  # type: ignore[attr-defined]
+        await pilot.press("space")
+        await until_painted(pilot, "✓ tone")
+        await choose(pilot, "voice")
+        await pilot.press("v")
+        text = await until_painted(pilot, "Where they differ", "rank", "size_bytes")
+        assert next(line for line in text.splitlines() if "rank" in line).split()[-3:-1] == ["4", "8"]
+        assert "rank\t4\t8" in pilot.app.screen.text_to_copy()  # type: ignore[attr-defined]
+
+
+async def test_sorted_by_size(home: Path, tmp_path: Path) -> None:
+    Catalog(Home(home)).import_adapter(make_lora(tmp_path / "elsewhere" / "voice", rank=8))
+    async with opened(home) as pilot:
+        await pilot.press("2")
+        text = await until_painted(pilot, "└ tone", "└ voice")
+        assert text.index("└ tone") < text.index("└ voice")
+        await pilot.press("s", "s")
+        text = await until_painted(pilot, "2 adapters, by size")
+        assert text.index("└ voice") < text.index("└ tone")
+
+
+@pytest.mark.parametrize("ascii", [False, True])
+async def test_the_card_is_read_below_the_details(home: Path, ascii: bool) -> None:
+    card = "---\nlicense: mit\n---\n# A *tone*\n\n- **polite**\n\n| metric | value |\n| --- | --- |\n| loss | 1.5 |\n"
+    (home / "adapters" / "tone" / "README.md").write_text(card)
+    async with opened(home, ascii=ascii) as pilot:
+        await pilot.press("2")
+        await choose(pilot, "tone")
+        text = await until_painted(
+            pilot, "model card", "license       mit", "- polite" if ascii else "· polite", "metric  value", "loss    1.5"
+        )
+        assert "---" not in text.split("model card")[1] and "**" not in text

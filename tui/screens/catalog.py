@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from textual import events
 from textual.app import ComposeResult
@@ -37,6 +38,11 @@ class CatalogScreen(ArtifactActions, View):
         self.shelf: Shelf | None = None
         self.entries: dict[str, Entry] = {}
         self.digests: dict[str, str] = {}
+        self.cards: dict[str, Content] = {}
+        """Rendered model cards by folder, of what was looked at."""
+        self.sort = "name"
+        self.marked = ""
+        """Folder of the adapter that others are compared with."""
         self._ended = -1
 
     def content(self) -> ComposeResult:
@@ -44,7 +50,9 @@ class CatalogScreen(ArtifactActions, View):
         with Horizontal(id="catalog-columns", classes="columns"):
             with Vertical(id="catalog-left", classes="pane"):
                 yield FilterLine(id="filter")
-                yield Lines(id="entries")
+                entries = Lines(id="entries")
+                entries.marks = True
+                yield entries
             with Vertical(id="catalog-right", classes="pane"), VerticalScroll(id="details-scroll", can_focus=True):
                 yield Static(id="details")
 
@@ -90,12 +98,14 @@ class CatalogScreen(ArtifactActions, View):
 
     def _have(self, shelf: Shelf) -> None:
         self.shelf = shelf
+        self.cards.clear()
         self._show()
+        self._look_closer()
 
     def _show(self) -> None:
         if self.shelf is None:
             return
-        shown = tree(self.shelf.models, self.shelf.adapters, self.query_one(FilterLine).value)
+        shown = tree(self.shelf.models, self.shelf.adapters, self.query_one(FilterLine).value, self.sort)
         self.entries = {identifier(entry): entry for entry, _ in shown if entry is not None}
         width = max(50, self.lines.size.width - 3)
         lines: list[tuple[str, Content | str, bool]] = []
@@ -103,25 +113,38 @@ class CatalogScreen(ArtifactActions, View):
             if entry is None:
                 lines.append(("loose", Content.styled("base not on this machine", "bold $muted"), False))
             else:
-                lines.append((identifier(entry), entry_line(entry, bool(place), self.app.glyphs, width), True))
+                lines.append(
+                    (identifier(entry), entry_line(entry, bool(place), self.app.glyphs, width, marked=entry.path == self.marked), True)
+                )
         self.lines.show(lines or [("none", Content.styled("nothing matches the filter; esc clears it", "$muted"), False)])
         adapters = sum(not is_model(entry) for entry in self.entries.values())
-        counted = f"{plural(len(self.entries) - adapters, 'model')}, {plural(adapters, 'adapter')}"
+        counted = f"{plural(len(self.entries) - adapters, 'model')}, {plural(adapters, 'adapter')}" + (
+            f", by {self.sort}" if self.sort != "name" else ""
+        )
         self.titled(self.query_one("#catalog-left"), "Models and adapters", counted)
         self._show_details()
 
     def _show_details(self) -> None:
         entry = self.selected
         text = details(entry, self.digests.get(entry.path), self.app.glyphs) if entry else Content("")
+        card = self.cards.get(entry.path) if entry else None
+        if card:
+            text = Content.assemble(text, "\n\n", ("model card", "bold $muted"), "\n", card)
         self.query_one("#details", Static).update(text)
         self.keys_changed()
 
     def on_option_list_option_highlighted(self) -> None:
-        """Details of another line; its digest, where that is quick."""
+        """Details of another line."""
+        self._show_details()
+        self._look_closer()
+
+    def _look_closer(self) -> None:
+        """Read the card of the selected entry, and its digest where that is quick."""
         from .. import backend
 
-        self._show_details()
         entry = self.selected
+        if entry is not None and entry.path not in self.cards:
+            self._read_card(entry.path)
         if entry is None or entry.digest or entry.path in self.digests or entry.problem or entry.size_bytes > DIGEST_LIMIT:
             return
         path = entry.path
@@ -131,6 +154,24 @@ class CatalogScreen(ArtifactActions, View):
             self._show_details()
 
         self.work(lambda: backend.digest(self.app.home, path), have, failed=lambda _: None, group="digest")
+
+    def _read_card(self, path: str) -> None:
+        from .. import backend
+        from ..cardlines import card_lines
+
+        def have(card: tuple[dict[str, Any], str]) -> None:
+            self.cards[path] = card_lines(*card, self.app.glyphs) if card != ({}, "") else Content("")
+            self._show_details()
+
+        self.work(lambda: backend.local_card(path), have, failed=lambda _: None, group="card")
+
+    def on_lines_marked(self, message: Lines.Marked) -> None:
+        """Space marks an adapter to compare others with, and takes the mark off again."""
+        entry = self.selected
+        if entry is None or is_model(entry):
+            return self.app.notify("only adapters can be marked, to see where others differ", severity="warning")
+        self.marked = "" if self.marked == entry.path else entry.path
+        self._show()
 
     async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Enter: into the details."""
@@ -150,7 +191,7 @@ class CatalogScreen(ArtifactActions, View):
     def why_not(self, name: str) -> str:
         """What speaks against an action on the selected entry."""
         entry = self.selected
-        if name in ("add", "pull", "filter", "refresh"):
+        if name in ("add", "pull", "filter", "refresh", "sort"):
             return ""
         if entry is None:
             return "nothing is selected"
@@ -162,6 +203,10 @@ class CatalogScreen(ArtifactActions, View):
             return f"{entry.name} is a whole model; select an adapter"
         if name == "push" and is_model(entry) and not entry.method:
             return f"{entry.name} was not made here; select an adapter"
+        if name == "tag" and is_model(entry) and entry.source != "trained":
+            return f"{entry.name} is no adapter: tags are kept with adapters"
+        if name == "diff" and (is_model(entry) or not self.marked or self.marked == entry.path):
+            return "mark one adapter with space, then select another"
         if name == "delete" and entry.source in ("embedded", "cache"):
             return f"{entry.name} is {'built in' if entry.source == 'embedded' else 'in the Hugging Face cache'} and stays"
         return ""
@@ -179,6 +224,30 @@ class CatalogScreen(ArtifactActions, View):
         entry = self.selected
         if entry is not None:
             self.open_merge(entry.base_path, entry.path)
+
+    def do_sort(self) -> None:
+        from ...core.catalog.entries import ADAPTER_SORTS
+
+        self.sort = ADAPTER_SORTS[(ADAPTER_SORTS.index(self.sort) + 1) % len(ADAPTER_SORTS)]
+        self._show()
+
+    def do_tag(self) -> None:
+        from .shelf import TagsDialog
+
+        entry = self.selected
+        if entry is not None:
+            self.app.push_screen(TagsDialog(entry.name, entry.path, entry.tags, self.do_refresh))
+
+    def do_diff(self) -> None:
+        from .. import backend
+        from .shelf import DiffDialog
+
+        entry, marked = self.selected, self.marked
+        if entry is not None:
+            names = Path(marked).name, entry.name
+            self.work(
+                lambda: backend.differences(self.app.home, marked, entry.path), lambda rows: self.app.push_screen(DiffDialog(*names, rows))
+            )
 
     def do_push(self) -> None:
         entry = self.selected
