@@ -42,6 +42,7 @@ def main() -> None:
     """Measure and print the table."""
     with tempfile.TemporaryDirectory() as home:
         environment = {**os.environ, "FINETUI_HOME": home}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody's installation compiles itself each time
         times: dict[str, list[float]] = {name: [] for name in COMMANDS}
         for round_number in range(ROUNDS + 1):
             for name, arguments in COMMANDS.items():

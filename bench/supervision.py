@@ -178,6 +178,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=15)
     arguments = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is started would compile itself each time, which nobody's installation does
     os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(Path(__file__).parent)])
     with tempfile.TemporaryDirectory() as scratch:
         home = Home(Path(scratch) / "home").create()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -155,6 +154,8 @@ def closest(word: str, known: Iterable[str], what: str = "") -> str:
     Returns:
         A sentence such as ``did you mean 'lora'?``, or an empty string.
     """
+    import difflib  # not before it is needed: every supervisor imports this file
+
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     if near:

@@ -10,8 +10,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +59,8 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         DiskError: the disk is full or not writable; the old file is untouched and no temporary file stays.
     """
     with disk_errors(path):
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
@@ -103,6 +102,9 @@ def staged_folder(target: Path) -> Iterator[Path]:
         NameTaken: ``target`` exists already (checked before and at the rename).
         DiskError: writing failed; nothing half-written stays.
     """
+    import shutil
+    import tempfile
+
     if target.exists() or target.is_symlink():
         raise NameTaken(f"{target} exists already", "choose another name, or remove it first")
     with disk_errors(target):

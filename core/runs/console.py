@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 from typing import BinaryIO
 
@@ -91,6 +90,8 @@ def _older_file(folder: Path) -> Path:
 
 def _move(log: BinaryIO, target: Path) -> None:
     """Copy a log into a new file, by which readers know that it was rotated, and cut it at the moment when there is no more to copy."""
+    import shutil
+
     temporary = target.with_name(f".{target.name}")
     try:
         with open(temporary, "wb") as copy:

@@ -7,7 +7,6 @@ is the launcher's (`core.worker.launcher`); what a rank has to say about its own
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +42,8 @@ def own_rank(run: str) -> int | None:
 
 def fresh_folder(folder: Path) -> Path:
     """The folder of a run in which its ranks meet and leave their results, emptied."""
+    import shutil
+
     shared = folder / _FOLDER
     with fsio.disk_errors(shared):
         shutil.rmtree(shared, ignore_errors=True)

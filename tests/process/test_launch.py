@@ -59,11 +59,25 @@ def test_supervisor_and_job_are_sessions_of_their_own(toys: Toys) -> None:
     assert wait_for_end(run).state == "stopped"
 
 
-def test_supervisor_imports_little() -> None:
-    """What the launcher waits for must not load a screen, a command line or a tensor library."""
-    code = "import sys, finetui.core.runs.supervisor; print(*sys.modules)"
-    loaded = set(python(code).communicate()[0].split())
-    assert not loaded & {"torch", "transformers", "textual", "click", "psutil", "platformdirs", "pynvml", "rich", "sqlite3"}
+HEAVY = {"torch", "transformers", "textual", "click", "psutil", "platformdirs", "pynvml", "rich", "sqlite3"}
+LATER = {"subprocess", "threading", "shutil", "tempfile", "difflib", "finetui.core.runs.notify", "finetui.core.runs.meters"}
+"""What a supervisor needs only when the launcher has gone."""
+
+
+def test_a_supervisor_has_imported_little_when_it_answers(toys: Toys) -> None:
+    """The launcher waits for its imports."""
+    code = (
+        "import os, sys\n"
+        "from finetui.core.runs import supervisor\n"
+        "def answer(_, message):\n"
+        "    print(*message, *sys.modules, flush=True)\n"
+        "    os._exit(0)\n"
+        "supervisor._answer = answer\n"
+        "supervisor.main()\n"
+    )
+    answer, *loaded = python(code, str(toys.create().dir), "start", "0", '{"devices":["cpu"],"descriptors":[]}').communicate()[0].split()
+    assert answer == "ready" and "finetui.core.runs.records" in loaded
+    assert not set(loaded) & (HEAVY | LATER)
 
 
 def test_run_goes_on_when_its_launcher_exits(toys: Toys) -> None:
