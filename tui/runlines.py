@@ -98,7 +98,7 @@ def selected_run(row: RunRow, glyphs: Glyphs) -> Content:
         facts.insert(1, ("place", f"{row.position} in the queue"))
     lines = [state_text(row.state, glyphs, row.trouble)]
     lines += [pair(name, value) for name, value in facts if value != NOTHING]
-    if row.state == "queued" and row.reason:
+    if row.reason and not row.error:
         lines += [Content(""), Content.styled(row.reason, "$foreground")]
     if row.error:
         lines += [Content(""), Content.styled(row.error, "$error")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from finetui.core.runs.spec import Event, MetricLine, RunState
 from finetui.tui.app import FineTuiApp
 from finetui.tui.feed import RunFacts
 from finetui.tui.screens.new_run import NewRunScreen
-from finetui.tui.watching import DevicesChanged, RunRow, RunWatcher, Tracker
+from finetui.tui.watching import DevicesChanged, RunRow, RunsChanged, RunWatcher, Tracker
+from finetui.tui.widgets.lists import Lines
 from support.runs import toys_in
 from support.runs import until as wait_until
 from support.snapshots import running
 from support.tui import SIZES, make_run, metric_line, opened, painted, type_text, until, until_painted
+from textual.geometry import Region
+from textual.widget import Widget
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -245,3 +249,37 @@ async def test_a_transfer_is_told_in_bytes(tmp_path: Path) -> None:
         async with opened(tmp_path / "home") as pilot:
             text = await until_painted(pilot, "1.2 MB/3.4 MB", "bytes    1.2 MB of 3.4 MB")
             assert "steps" not in text
+
+
+async def test_what_is_known_already_is_not_drawn_again_and_news_of_one_run_only_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        make_run(tmp_path / "home", name)
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "first", "second")
+        app, screen = pilot.app, pilot.app.screen
+        app._watcher.stop()
+        await pilot.pause()
+        drawn: list[tuple[str, tuple[Region, ...], bool]] = []
+        real = Widget.refresh
+
+        def refresh(widget: Widget, *regions: Region, layout: bool = False, **named: Any) -> Widget:
+            drawn.append((widget.id or "", regions, layout))
+            return real(widget, *regions, layout=layout, **named)
+
+        monkeypatch.setattr(Widget, "refresh", refresh)
+        screen.runs_changed()
+        screen.devices_changed()
+        assert drawn == []
+        selected, other = sorted(app.rows, key=lambda row: row.id != screen.selected_row.id)
+        app.on_runs_changed(RunsChanged(tuple(replace(row, eval_loss=9.5) if row is other else row for row in app.rows)))
+        assert [(name, [region.height for region in regions], layout) for name, regions, layout in drawn] == [("runs", [1], False)]
+        await until_painted(pilot, "9.50")
+        drawn.clear()
+        app.on_runs_changed(RunsChanged(tuple(replace(row, eval_loss=8.5) if row.id == selected.id else row for row in app.rows)))
+        assert [(name, layout) for name, _, layout in drawn] == [("runs", False), ("selected-lines", False)]
+        drawn.clear()
+        app.on_runs_changed(RunsChanged(tuple(replace(row, state="running") for row in app.rows)))
+        assert ("runs", (), False) in drawn, "lines that are higher now move those below"
+        assert len(screen.query_one("#runs", Lines).options) == 3

@@ -125,12 +125,7 @@ class View(Working, Screen[Any]):
 
     def titled(self, widget: Widget, title: str | Content, note: str = "") -> None:
         """Set the title in a pane's rule, with a note in grey, only where it differs (every set redraws)."""
-        said = f" [not bold $faint]{_markup(note)}[/]" if note else ""
-        text = f"[$rule]{self.app.glyphs.rule}[/] {_markup(title)} {said}{' ' if note else ''}"
-        if text != widget.border_title:
+        rest = ((note, "not bold $faint"), " ") if note else ()
+        text = Content.assemble((self.app.glyphs.rule, "$rule"), " ", title, "  " if note else " ", *rest)
+        if text.markup != widget.border_title:
             widget.border_title = text
-
-
-def _markup(text: str | Content) -> str:
-    """A title as border titles take it: plain text escaped, content with its styles."""
-    return text.markup if isinstance(text, Content) else text.replace("[", r"\[")

@@ -7,7 +7,7 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from ...core.errors import DiskError, FineTUIError, NotFound
 from ..actions import bindings
@@ -24,6 +24,7 @@ from ..widgets.filterline import FilterLine
 from ..widgets.loglines import LogLines
 from ..widgets.plot import Plot
 from ..widgets.ruleline import RuleLine
+from ..widgets.words import Words
 from .artifacts import ArtifactActions
 from .base import View
 
@@ -45,7 +46,6 @@ class RunScreen(ArtifactActions, View):
         self.others: dict[str, tuple[str, History]] = {}
         """Runs drawn over this one: id → name and figures."""
         self._shown = 0
-        self._figures = Content("")
         self._feed: RunFeed | None = None
 
     def content(self) -> ComposeResult:
@@ -55,8 +55,8 @@ class RunScreen(ArtifactActions, View):
             with Vertical(id="curve"):
                 yield Plot(id="plot", glyphs=self.app.glyphs)
             with Vertical(id="figures"):
-                yield Static(id="figure-lines")
-        yield Static(id="trouble", classes="hidden")
+                yield Words(id="figure-lines")
+        yield Words(id="trouble", classes="hidden")
         with Vertical(id="run-bottom", classes="pane"):
             yield LogLines(id="log-lines")
             yield FilterLine(id="log-search", placeholder="search: a text in a line")
@@ -157,7 +157,6 @@ class RunScreen(ArtifactActions, View):
 
     def _show_figures(self) -> None:
         self._show_title()
-        static = self.query_one("#figure-lines", Static)
         width = self.query_one("#figures").size.width
         if self.kind != "train":
             text = self._plain_figures(width)
@@ -165,30 +164,28 @@ class RunScreen(ArtifactActions, View):
             text = wide_figures(self.facts, self.request, self.app.glyphs, width)
         else:
             text = narrow_figures(self.facts, self.request, self.app.glyphs, max(40, width - 2))
-        if not text.is_same(self._figures):
-            static.update(text, layout=text.plain.count("\n") != self._figures.plain.count("\n"))
-            self._figures = text
-        trouble, outcome = self.query_one("#trouble", Static), self._outcome()
+        self.query_one("#figure-lines", Words).say(text)
+        trouble, outcome = self.query_one("#trouble", Words), self._outcome()
         trouble.set_class(not self.facts.error and not outcome, "hidden")
         if not self.facts.error:
             wrong = self.facts.trouble[0]
             glyph = self.app.glyphs.warning if wrong else self.app.glyphs.states.get(self.facts.state, "")
             said = shorten(f"{glyph} {outcome}", max(20, self.size.width - 2), self.app.glyphs)
-            trouble.update(Content.styled(f" {said}", "$warning" if wrong else STATE_STYLES.get(self.facts.state, "$muted")))
+            trouble.say(Content.styled(f" {said}", "$warning" if wrong else STATE_STYLES.get(self.facts.state, "$muted")))
         else:
             message, hint = self.facts.error.get("message", ""), self.facts.error.get("hint", "")
-            trouble.update(
+            trouble.say(
                 Content.assemble((f" {self.app.glyphs.states['failed']} {message}", "$error"), (f"\n   {hint}" if hint else "", "$muted"))
             )
 
     def _outcome(self) -> str:
         """What a run waits for or suffers from; what can be done with one that has ended well or was stopped."""
-        if self.facts.state in ("queued", "starting"):
+        if self.facts.state in ("queued", "starting", "stopping"):
             return self.facts.reason
         if self.facts.trouble[0]:
             return self.facts.trouble[1]
         if self.facts.state == "stopped":
-            return "stopped: R resumes it"
+            return f"{self.facts.reason or 'stopped'} {self.app.glyphs.dot} R resumes it"
         result = self._row().result
         if self.facts.state != "succeeded" or not result or self.kind not in ("train", "merge", "push", "pull"):
             return ""

@@ -44,9 +44,9 @@ class Lines(Acting, OptionList):
         if ids == [option.id for option in self.options] and all(
             self.get_option(identifier).disabled is not enabled for identifier, _, enabled in lines
         ):
-            for identifier, text, _ in lines:
-                if not _same(self.get_option(identifier).prompt, text):
-                    self.replace_option_prompt(identifier, text)
+            for index, (_, text, _) in enumerate(lines):
+                if not _same(self.options[index].prompt, text):
+                    self._draw_anew(index, text)
             return
         chosen = self.chosen
         offset = self.scroll_offset
@@ -58,6 +58,17 @@ class Lines(Acting, OptionList):
             self.scroll_to(y=offset.y, animate=False)
         elif places:
             self.highlighted = places[0]
+
+    def _draw_anew(self, index: int, text: Content | str) -> None:
+        """Give a line another text and draw that line only, where it stays as high (`replace_option_prompt` draws the whole list)."""
+        option, height = self.options[index], self._heights.get(index)
+        option._set_prompt(text)
+        padding = self.get_component_styles("option-list--option").padding.width
+        if height == self._get_visual(option).get_height(self.styles, self.scrollable_content_region.width - padding):
+            self._option_render_cache.clear()
+            self.refresh_lines(self._index_to_line[index], height)
+        else:
+            self._clear_caches()
 
     @property
     def chosen(self) -> str:
