@@ -9,8 +9,11 @@ import pytest
 from finetui.core.fsio import FileLock
 from finetui.core.runs import records
 from finetui.core.runs.spec import ACTIVE, State
+from finetui.tui.app import FineTuiApp
 from finetui.tui.glyphs import ASCII, STATE_STYLES, UNICODE
+from finetui.tui.widgets.lists import Lines
 from support.tui import make_run, opened, painted, until
+from textual.pilot import Pilot
 
 STATES = get_args(State)
 REASONS: dict[str, tuple[str, ...]] = {
@@ -45,21 +48,26 @@ async def test_every_state_and_its_reason_are_on_the_screen(tmp_path: Path, size
             runs[run.id] = (run.spec.name, state, reason)
     async with opened(tmp_path / "home", size) as pilot:
         for run_id, (name, state, reason) in runs.items():
-            stalled = "no step" in reason
-            seen = f"{UNICODE.warning} stalled" if stalled else f"{UNICODE.states[state]} {state}"
-            screen = pilot.app.screen
-            screen.query_one("#runs").choose(run_id)
-            await until(pilot, lambda: _listed(painted(pilot.app), name, *seen.split()), what=f"{name} in the list")
-            if size[0] >= 120:
-                beside = (_squeezed(seen), _squeezed(reason))
-                await until(pilot, lambda: all(words in _squeezed(painted(pilot.app), 80) for words in beside), what=f"{seen}, {reason}")
-            pilot.app.show_run(run_id)
-            shown = reason if state != "running" or stalled else ""
-            await until(pilot, lambda: seen in painted(pilot.app) and shown in painted(pilot.app), what=f"{seen}, {shown}")
-            await pilot.press("escape")
-            await until(pilot, lambda: pilot.app.screen is screen)
+            await _look_at(pilot, size, run_id, name, state, reason)
     for lock in locks:
         lock.release()
+
+
+async def _look_at(pilot: Pilot[int], size: tuple[int, int], run_id: str, name: str, state: str, reason: str) -> None:
+    """Choose a run in the list, then open it and come back."""
+    app: FineTuiApp = pilot.app  # type: ignore[assignment]
+    home, stalled = app.screen, "no step" in reason
+    seen = f"{UNICODE.warning} stalled" if stalled else f"{UNICODE.states[state]} {state}"
+    home.query_one("#runs", Lines).choose(run_id)
+    await until(pilot, lambda: _listed(painted(app), name, *seen.split()), what=f"{name} in the list")
+    if size[0] >= 120:
+        beside = (_squeezed(seen), _squeezed(reason))
+        await until(pilot, lambda: all(words in _squeezed(painted(app), 80) for words in beside), what=f"{seen}, {reason} beside it")
+    app.show_run(run_id)
+    shown = reason if state != "running" or stalled else ""
+    await until(pilot, lambda: seen in painted(app) and shown in painted(app), what=f"{seen}, {shown}")
+    await pilot.press("escape")
+    await until(pilot, lambda: app.screen is home)
 
 
 def _listed(text: str, name: str, sign: str, word: str) -> bool:

@@ -15,7 +15,7 @@ from ..runlines import run_line, selected_run
 from ..watching import RunRow
 from ..widgets.filterline import FilterLine
 from ..widgets.lists import Lines
-from ..widgets.words import Words
+from ..widgets.steady import Steady
 from .artifacts import ArtifactActions
 from .base import View
 
@@ -50,9 +50,9 @@ class HomeScreen(ArtifactActions, View):
                 yield runs
             with Vertical(id="home-right"):
                 with Vertical(id="devices", classes="pane"):
-                    yield Words(id="device-lines")
+                    yield Steady(id="device-lines")
                 with Vertical(id="selected", classes="pane"):
-                    yield Words(id="selected-lines")
+                    yield Steady(id="selected-lines")
 
     def on_mount(self) -> None:
         """What is known already."""
@@ -86,7 +86,7 @@ class HomeScreen(ArtifactActions, View):
 
     def devices_changed(self) -> None:
         """Draw the devices."""
-        self.query_one("#device-lines", Words).say(device_lines(self.app.devices, self.app.glyphs, 36))
+        self.query_one("#device-lines", Steady).say(device_lines(self.app.devices, self.app.glyphs, 36))
 
     def on_resize(self) -> None:
         """Columns depend on the width."""
@@ -120,7 +120,7 @@ class HomeScreen(ArtifactActions, View):
     def _show_selected(self) -> None:
         row = self.selected_row
         text = selected_run(row, self.app.glyphs) if row else Content.styled("Press ? for every key.", "$muted")
-        self.query_one("#selected-lines", Words).say(text)
+        self.query_one("#selected-lines", Steady).say(text)
         self.keys_changed()
 
     def on_option_list_option_highlighted(self) -> None:

@@ -24,7 +24,7 @@ from ..widgets.filterline import FilterLine
 from ..widgets.loglines import LogLines
 from ..widgets.plot import Plot
 from ..widgets.ruleline import RuleLine
-from ..widgets.words import Words
+from ..widgets.steady import Steady
 from .artifacts import ArtifactActions
 from .base import View
 
@@ -55,8 +55,8 @@ class RunScreen(ArtifactActions, View):
             with Vertical(id="curve"):
                 yield Plot(id="plot", glyphs=self.app.glyphs)
             with Vertical(id="figures"):
-                yield Words(id="figure-lines")
-        yield Words(id="trouble", classes="hidden")
+                yield Steady(id="figure-lines")
+        yield Steady(id="trouble", classes="hidden")
         with Vertical(id="run-bottom", classes="pane"):
             yield LogLines(id="log-lines")
             yield FilterLine(id="log-search", placeholder="search: a text in a line")
@@ -164,8 +164,8 @@ class RunScreen(ArtifactActions, View):
             text = wide_figures(self.facts, self.request, self.app.glyphs, width)
         else:
             text = narrow_figures(self.facts, self.request, self.app.glyphs, max(40, width - 2))
-        self.query_one("#figure-lines", Words).say(text)
-        trouble, outcome = self.query_one("#trouble", Words), self._outcome()
+        self.query_one("#figure-lines", Steady).say(text)
+        trouble, outcome = self.query_one("#trouble", Steady), self._outcome()
         trouble.set_class(not self.facts.error and not outcome, "hidden")
         if not self.facts.error:
             wrong = self.facts.trouble[0]

@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 
-class Words(Static):
+class Steady(Static):
     """Drawn again only where the text differs, and with the rest of the screen only where it takes more or fewer lines than before."""
 
     _said = Content("")
