@@ -63,8 +63,8 @@ class Lines(Acting, OptionList):
         """Give a line another text and draw that line only, where it stays as high (`replace_option_prompt` draws the whole list)."""
         option, height = self.options[index], self._heights.get(index)
         option._set_prompt(text)
-        padding = self.get_component_styles("option-list--option").padding.width
-        if height == self._get_visual(option).get_height(self.styles, self.scrollable_content_region.width - padding):
+        width = self.scrollable_content_region.width - self.get_component_styles("option-list--option").padding.width
+        if height is not None and height == self._get_visual(option).get_height(self.styles.get_rules(), width):
             self._option_render_cache.clear()
             self.refresh_lines(self._index_to_line[index], height)
         else:

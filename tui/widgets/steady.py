@@ -16,5 +16,5 @@ class Steady(Static):
         if text.is_same(self._said):
             return
         self._said = text
-        same_height = self.size.width > 0 and text.get_height(self.styles, self.size.width) == self.size.height
+        same_height = self.size.width > 0 and text.get_height(self.styles.get_rules(), self.size.width) == self.size.height
         self.update(text, layout=not same_height)
