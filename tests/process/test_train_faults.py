@@ -27,7 +27,8 @@ OPTIONS: dict[str, Any] = {
 class Training:
     """Trainings that are all the same, and what the first of them gave, which nobody disturbed."""
 
-    def __init__(self, folder: Path, toys: Toys) -> None:
+    def __init__(self, folder: Path, toys: Toys, options: dict[str, Any]) -> None:
+        self._options = options
         self._base, self._data = tiny_model(folder / "base", "qwen2"), write_rows(folder / "rows.jsonl")
         self._toys, self._numbers = toys, itertools.count()
         run, began = self.new(), time.monotonic()
@@ -38,7 +39,7 @@ class Training:
 
     def new(self) -> Run:
         """A queued run."""
-        run = make_run(self._base, self._data, name=f"r{next(self._numbers)}", **OPTIONS)
+        run = make_run(self._base, self._data, name=f"r{next(self._numbers)}", **self._options)
         self._toys.runs.append(run)
         return run
 
@@ -63,7 +64,13 @@ class Training:
 
 @pytest.fixture
 def training(tmp_path: Path, toys: Toys) -> Training:
-    return Training(tmp_path, toys)
+    return Training(tmp_path, toys, OPTIONS)
+
+
+@pytest.fixture
+def parallel(tmp_path: Path, toys: Toys) -> Training:
+    """In two processes on the CPU."""
+    return Training(tmp_path, toys, {**OPTIONS, "training": {**OPTIONS["training"], "num_processes": 2}})
 
 
 def damage(run: Run, rng: random.Random) -> None:
@@ -73,8 +80,12 @@ def damage(run: Run, rng: random.Random) -> None:
         faults.corrupt_newest(run, rng)
 
 
-def kill(training: Training, seed: int, kills: int) -> faults.Faults:
-    roles = ("trainer", "trainer", "supervisor", "everyone")
+ROLES = ("trainer", "trainer", "supervisor", "everyone")
+PARALLEL_ROLES = ("rank 0", "rank 1", "rank 1", "trainer", "supervisor", "everyone")
+"""The trainer is here the launcher of the ranks, which they die with."""
+
+
+def kill(training: Training, seed: int, kills: int, roles: tuple[str, ...] = ROLES) -> faults.Faults:
     return faults.disturb(training.new, training.check, seed, kills, life=training.life, roles=roles, damage=damage, patience=280)
 
 
@@ -90,3 +101,19 @@ def test_a_training_that_is_killed_often_gives_the_same(
     training: Training, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     kill(training, seed, 10).report(record_property)
+
+
+@pytest.mark.timeout(900)
+def test_a_training_of_two_processes_that_loses_a_rank_gives_the_same(
+    parallel: Training, record_property: Callable[[str, object], None]
+) -> None:
+    kill(parallel, 1, 1, ("rank 1",)).report(record_property)
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(2, 5))
+def test_a_training_of_two_processes_that_is_killed_often_gives_the_same(
+    parallel: Training, seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    kill(parallel, seed, 8, PARALLEL_ROLES).report(record_property)

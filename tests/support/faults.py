@@ -26,7 +26,7 @@ from finetui.core.runs.adopt import refresh
 from finetui.core.runs.identity import find_tagged, identify, is_alive, signal_process, wait_for_end
 from finetui.core.runs.launch import launch, resume
 from finetui.core.runs.queue import Queue, runner_lock
-from finetui.core.runs.spec import ACTIVE, ProcessIdentity, RunState
+from finetui.core.runs.spec import ACTIVE, JOB_MODULES, ProcessIdentity, RunState
 from finetui.core.runs.store import Run
 from support.gpus import uuid
 from support.terminal import Terminal
@@ -76,6 +76,13 @@ def supervisors(run: Run) -> list[ProcessIdentity]:
 def runners(run: Run) -> list[ProcessIdentity]:
     """The live runner of the queue of a run's home."""
     return _running("finetui.core.runs.runner", str(run.home.root))
+
+
+def ranks(run: Run) -> list[ProcessIdentity]:
+    """The live processes of a data-parallel job, rank 0 first; their launcher, whose words name the module too, is none of them."""
+    launcher = find_tagged(run.id)[:1]
+    found = _running(run.spec.module or JOB_MODULES[run.spec.kind], str(run.dir))
+    return sorted((one for one in found if one not in launcher), key=lambda process: process.start_time)
 
 
 def _running(module: str, argument: str) -> list[ProcessIdentity]:
@@ -181,6 +188,8 @@ def _victims(role: str, run: Run, launcher: int) -> list[ProcessIdentity]:
             return launchers
         case "runner":
             return runners(run)
+        case "rank 0" | "rank 1":
+            return ranks(run)[int(role[-1]) :][:1]
         case _:
             return [*launchers, *supervisors(run), *find_tagged(run.id)]
 
