@@ -80,6 +80,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("catalog.push", "p", "Push", "Publish the selected adapter, private unless you say otherwise"),
     Action("catalog.add", "i", "Import", "Add a model folder or import a PEFT adapter folder"),
     Action("catalog.pull", "f", "Pull", "Fetch an adapter from a hub"),
+    Action("catalog.search", "h", "Search hub", "Find adapters on a hub by words and base model, read their cards, pull one"),
     Action("catalog.delete", "d", "Delete", "Remove the selected model or adapter from this machine"),
     Action("catalog.filter", "slash", "Filter", "Show only what contains some text"),
     Action("catalog.sort", "s", "Sort", "Sort by name, date, size or evaluation loss"),

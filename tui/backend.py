@@ -12,6 +12,7 @@ from ..core.config import Settings
 from ..core.paths import Home
 
 if TYPE_CHECKING:
+    from ..core.api import Found
     from ..core.catalog.entries import AdapterEntry, ModelEntry
     from ..core.catalog.lineage import Difference
     from ..core.doctor import Check
@@ -150,6 +151,21 @@ def remove_artifact(home: Home, kind: str, name: str) -> None:
 
     catalog = Catalog(home)
     (catalog.remove_model if kind == "model" else catalog.remove_adapter)(name)
+
+
+def search_hub(home: Home, settings: Settings, *, words: str, base: str, hub: str) -> list[Found]:
+    """Adapters on a hub."""
+    from ..hub import searching
+
+    return searching.search_hub(home, words, base=base, hub=hub, settings=settings)
+
+
+def hub_card(home: Home, settings: Settings, repo: str, hub: str) -> tuple[dict[str, Any], str]:
+    """Front matter and text of a repository's card."""
+    from ..hub.card import split_card
+    from ..hub.searching import read_card
+
+    return split_card(read_card(home, repo, hub=hub, settings=settings))
 
 
 def tag_adapter(home: Home, path: str, add: list[str], remove: list[str]) -> None:

@@ -205,3 +205,38 @@ async def test_the_card_is_read_below_the_details(home: Path, ascii: bool) -> No
             pilot, "model card", "license       mit", "- polite" if ascii else "· polite", "metric  value", "loss    1.5"
         )
         assert "---" not in text.split("model card")[1] and "**" not in text
+
+
+async def test_a_hub_is_searched_and_what_is_found_shows_its_card_before_it_is_pulled(home: Path) -> None:
+    async with opened(home, (120, 44), default_hub="folder") as pilot:
+        await pilot.press("2")
+        await choose(pilot, "tone")
+        await pilot.press("h")
+        await until_painted(pilot, "Search a hub", "Nothing is sent before")
+        await pilot.press("ctrl+s")
+        await until_painted(pilot, "no adapter found on folder")
+        await pilot.press("escape", "p")
+        await until_painted(pilot, "Push tone", "adapter_model.safetensors")
+        await pilot.press("ctrl+s")
+        await until_painted(pilot, "push-tone", "✔ succeeded", seconds=60)
+        await pilot.press("escape", "h")
+        await until_painted(pilot, "Search a hub")
+        await pilot.press("ctrl+s")
+        await until_painted(pilot, "1 adapter on folder", "local/tone", "finetui-mini")
+        await pilot.press("enter")
+        await until_painted(pilot, "Pull an adapter", "local/tone", "How to load it")
+        pilot.app.screen.form.set("name", "found")  # type: ignore[attr-defined]
+        await pilot.press("ctrl+s")
+        await until_painted(pilot, "pull-found", "✔ succeeded", seconds=60)
+        assert (home / "adapters" / "found" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_search_without_a_network_says_so_where_it_was_asked(home: Path, size: tuple[int, int]) -> None:
+    async with opened(home, size) as pilot:
+        await pilot.press("2")
+        await until_painted(pilot, "└ tone")
+        await pilot.press("h")
+        await until_painted(pilot, "Nothing is sent before")
+        await pilot.press("ctrl+s")
+        await until_painted(pilot, "the search: the network is switched off", "unset HF_HUB_OFFLINE")

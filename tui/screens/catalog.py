@@ -191,7 +191,7 @@ class CatalogScreen(ArtifactActions, View):
     def why_not(self, name: str) -> str:
         """What speaks against an action on the selected entry."""
         entry = self.selected
-        if name in ("add", "pull", "filter", "refresh", "sort"):
+        if name in ("add", "pull", "filter", "refresh", "sort", "search"):
             return ""
         if entry is None:
             return "nothing is selected"
@@ -271,6 +271,12 @@ class CatalogScreen(ArtifactActions, View):
         from .transfers import PullDialog
 
         self.app.push_screen(PullDialog())
+
+    def do_search(self) -> None:
+        from .transfers import SearchDialog
+
+        entry = self.selected
+        self.app.push_screen(SearchDialog(entry.hub_id if entry is not None and is_model(entry) else ""))
 
     def do_delete(self) -> None:
         from .. import backend

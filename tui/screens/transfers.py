@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
@@ -11,12 +11,15 @@ from textual.content import Content
 from textual.widgets import Static
 
 from ...core.errors import FineTUIError
-from ..format import human_bytes
+from ..format import human_bytes, human_count, plural
 from ..newrun import name_error
 from ..widgets.fields import Field
 from ..widgets.form import Form
 from .base import Working
-from .messages import Dialog
+from .messages import Dialog, PickDialog
+
+if TYPE_CHECKING:
+    from ...core.api import Found
 
 
 def needed(value: Any) -> str:
@@ -137,12 +140,17 @@ class MergeDialog(FormDialog):
 class HubDialog(FormDialog):
     """What push and pull share."""
 
-    def hub_field(self) -> Field:
-        """Choice of the hub."""
+    def hub_field(self, chosen: str = "") -> Field:
+        """Choice of the hub, by default that of the settings."""
         from .. import backend
 
         return Field(
-            "hub", "hub", "choice", self.app.settings.default_hub, default=self.app.settings.default_hub, choices=tuple(backend.hub_names())
+            "hub",
+            "hub",
+            "choice",
+            chosen or self.app.settings.default_hub,
+            default=self.app.settings.default_hub,
+            choices=tuple(backend.hub_names()),
         )
 
 
@@ -209,18 +217,37 @@ class PullDialog(HubDialog):
     title_text = "Pull an adapter"
     starts_at_end = False
 
+    def __init__(self, repo: str = "", hub: str = "") -> None:
+        """
+        Args:
+            repo: found by a search: its card is shown.
+        """
+        super().__init__()
+        self.repo, self.hub = repo, hub
+        self.tall = self.starts_at_end = bool(repo)
+
     def fields(self) -> list[Field]:
         """Repository and name."""
         return [
-            Field("repo", "repository", "str", "", default="", note="owner/name, or owner/name@revision", check=needed),
-            self.hub_field(),
+            Field("repo", "repository", "str", self.repo, default="", note="owner/name, or owner/name@revision", check=needed),
+            self.hub_field(self.hub),
             Field("name", "name", "str", "", default="", note="in the catalog; empty: the repository's", check=name_error),
             Field("go", "Pull", "button"),
         ]  # fmt: skip
 
     def preview(self) -> None:
-        """Nothing is known before it is fetched."""
-        self.say(Content.styled("Every file is verified before the adapter joins the catalog.", "$muted"))
+        """The card of a repository that a search found; of another nothing is known before it is fetched."""
+        if not self.repo or self.value("repo") != self.repo:
+            return self.say(Content.styled("Every file is verified before the adapter joins the catalog.", "$muted"))
+        from .. import backend
+
+        home, settings, hub = self.app.home, self.app.settings, self.value("hub")
+        self.work(lambda: backend.hub_card(home, settings, self.repo, hub), self._have_card, failed=self.say_problem, group="card")
+
+    def _have_card(self, card: tuple[dict[str, Any], str]) -> None:
+        from ..cardlines import card_lines
+
+        self.say(card_lines(*card, self.app.glyphs) if card != ({}, "") else Content.styled(f"{self.repo} has no card", "$muted"))
 
     def why_not(self, name: str) -> str:
         """A repository is needed."""
@@ -234,3 +261,54 @@ class PullDialog(HubDialog):
         values = {key: self.value(key) for key in ("repo", "hub", "name")}
         home, settings = self.app.home, self.app.settings
         self.work(lambda: backend.start_pull(home, settings, **values), self.launched)
+
+
+class SearchDialog(HubDialog):
+    """Find adapters on a hub; the chosen one opens the pull dialog with its card."""
+
+    title_text = "Search a hub for adapters"
+    starts_at_end = False
+
+    def __init__(self, base: str = "") -> None:
+        super().__init__()
+        self.base = base
+
+    def fields(self) -> list[Field]:
+        """Words, base and hub."""
+        return [
+            Field("words", "words", "str", "", default="", note="that must all occur; empty: any"),
+            Field("base", "base", "str", self.base, default="", note="a model here or a Hub id; empty: any"),
+            self.hub_field(),
+            Field("go", "Search", "button"),
+        ]  # fmt: skip
+
+    def preview(self) -> None:
+        """Nothing is asked before the button."""
+        self.say(Content.styled("Nothing is sent before you search.", "$muted"))
+
+    def do_accept(self) -> None:
+        from .. import backend
+
+        values = {key: self.value(key) for key in ("words", "base", "hub")}
+        home, settings = self.app.home, self.app.settings
+        self.say(Content.styled(f"searching {values['hub']}", "$muted"))
+        self.work(lambda: backend.search_hub(home, settings, **values), self._found, failed=self.say_problem, group="search")
+
+    def _found(self, rows: list[Found]) -> None:
+        hub = self.value("hub")
+        if not rows:
+            return self.say(Content.styled(f"no adapter found on {hub}", "$warning"))
+        self.say(Content.styled(plural(len(rows), "adapter"), "$muted"))
+
+        def chosen(repo: str | None) -> None:
+            if repo:
+                self.app.switch_screen(PullDialog(repo, hub))
+
+        lines = [(row.repo, row.repo, _described(row)) for row in rows]
+        self.app.push_screen(PickDialog(f"{plural(len(rows), 'adapter')} on {hub}", lines), chosen)
+
+
+def _described(row: Found) -> str:
+    """What tells one result from another: method, base, how often it is fetched."""
+    fetched = f"{human_count(row.downloads)} downloads" if row.downloads is not None else ""
+    return "  ".join(filter(None, [row.method, row.base, fetched, "private" if row.private else ""]))
