@@ -20,6 +20,7 @@ from ..runlines import pair, state_text
 from ..runpane import DEVICES, EVENTS, LOG, TABS, all_lines, entries, lines_of
 from ..watching import RunRow
 from ..widgets.curves import Curve, Picture
+from ..widgets.figurelines import FigureLines
 from ..widgets.filterline import FilterLine
 from ..widgets.loglines import LogLines
 from ..widgets.plot import Plot
@@ -55,7 +56,7 @@ class RunScreen(ArtifactActions, View):
             with Vertical(id="curve"):
                 yield Plot(id="plot", glyphs=self.app.glyphs)
             with Vertical(id="figures"):
-                yield Steady(id="figure-lines")
+                yield FigureLines(id="figure-lines")
         yield Steady(id="trouble", classes="hidden")
         with Vertical(id="run-bottom", classes="pane"):
             yield LogLines(id="log-lines")
@@ -164,7 +165,7 @@ class RunScreen(ArtifactActions, View):
             text = wide_figures(self.facts, self.request, self.app.glyphs, width)
         else:
             text = narrow_figures(self.facts, self.request, self.app.glyphs, max(40, width - 2))
-        self.query_one("#figure-lines", Steady).say(text)
+        self.query_one(FigureLines).show(text)
         trouble, outcome = self.query_one("#trouble", Steady), self._outcome()
         trouble.set_class(not self.facts.error and not outcome, "hidden")
         if not self.facts.error:

@@ -45,13 +45,13 @@ class View:
     def steps(self, first: float, last: float) -> tuple[float, float]:
         """The steps shown of those from ``first`` to ``last``.
 
-        A view that follows what is newest moves by an eighth at a time: to move at every step would draw everything anew.
+        A view that follows what is newest moves by a quarter of itself at a time: to move at every step would draw everything anew.
         """
         if not self.span:
             return first, rounded_end(first, last)
         if self.end is not None:
             return self.end - self.span, self.end
-        grain = self.span / 8
+        grain = self.span / 4
         high = first + math.ceil((last - first) / grain) * grain
         return high - self.span, high
 
