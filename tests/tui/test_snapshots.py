@@ -106,3 +106,32 @@ async def test_log(stage: Stage, size: Size, text: str, monkeypatch: pytest.Monk
         await pilot.press("8")
         await until_painted(pilot, "出错了" if text else "nothing has been logged yet")
         await stage.compare(pilot, "log-full" if text else "log-empty")
+
+
+@pytest.mark.parametrize("size", [*SIZES, (200, 60)])
+async def test_run(stage: Stage, size: Size) -> None:
+    for name in ("support-lora", "客服-回复-模型"):
+        make_run(stage.home, name)
+    async with opened(stage.home, size) as pilot:
+        await until_painted(pilot, "support-lora")
+        await pilot.press("j", "enter")
+        await until_painted(pilot, "Training loss", "succeeded", "prepared")
+        await stage.compare(pilot, "run")
+        await pilot.press("o", "enter", "ctrl+s")
+        await until_painted(pilot, "Training loss  a", "客服")
+        await pilot.press("home", "right")
+        await until_painted(pilot, "  b ")
+        await stage.compare(pilot, "run-overlaid")
+
+
+@pytest.mark.parametrize("size", [*SIZES, (200, 60)])
+async def test_compare(stage: Stage, size: Size) -> None:
+    for name in ("support-lora", "客服-回复-模型"):
+        make_run(stage.home, name)
+    async with opened(stage.home, size) as pilot:
+        await pilot.press("4")
+        await until_painted(pilot, "Nothing to compare yet")
+        await stage.compare(pilot, "compare-empty")
+        await pilot.press("a", "enter", "down", "enter", "ctrl+s")
+        await until_painted(pilot, "2 runs", "Training loss  a")
+        await stage.compare(pilot, "compare")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.cells import cell_len
 from rich.segment import Segment
 from textual import events
+from textual.app import ComposeResult
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
@@ -17,6 +18,7 @@ from .braille import Canvas
 from .curves import COLOURS, LETTERS, Picture, averages, draw_cursor, draw_curves, legend, read_out, signs_of, window_of
 from .view import CLOSEST, MEDIUM, SMOOTHING, View
 
+_SLICES = 4
 _HEADED = 7
 """Lines from which on there is one for title and legend."""
 _HINTS = (
@@ -24,6 +26,26 @@ _HINTS = (
     (("log",), "log"), (("smooth",), "smooth"),
 )  # fmt: skip
 """Actions whose keys are shown at the right of the title while they come here, and a word for them where there is room."""
+
+
+class Slice(Widget):
+    """A quarter of a plot's width. What is sent to the terminal is whole lines of widgets: most new points change the last quarter only."""
+
+    DEFAULT_CSS = "Slice { width: 1fr; height: 1fr; }"
+
+    def __init__(self, plot: Plot) -> None:
+        super().__init__()
+        self.plot = plot
+
+    @property
+    def columns(self) -> tuple[int, int]:
+        """First column of the plot that it shows, and the one after the last."""
+        start = self.region.x - self.plot.region.x
+        return start, start + self.size.width
+
+    def render_line(self, y: int) -> Strip:
+        """Its part of a line."""
+        return self.plot.line(y).crop(*self.columns)
 
 
 class Plot(Acting, Widget, can_focus=True):
@@ -36,7 +58,7 @@ class Plot(Acting, Widget, can_focus=True):
     }
     DEFAULT_CSS = "\n".join(
         [
-            "Plot { height: 1fr; min-height: 4; }",
+            "Plot { height: 1fr; min-height: 4; layout: horizontal; }",
             "Plot > .plot--axis { color: $rule; }",
             "Plot > .plot--label { color: $muted; }",
             "Plot > .plot--title { color: $foreground; }",
@@ -59,6 +81,11 @@ class Plot(Acting, Widget, can_focus=True):
         self._rows: list[Runs] = []
         self._gutter, self._wide = 0, 1
 
+    def compose(self) -> ComposeResult:
+        """What draws the lines."""
+        for _ in range(_SLICES):
+            yield Slice(self)
+
     # Drawing ----------------------------------------------------------------------------------------------------------
 
     def put(self, picture: Picture) -> None:
@@ -68,30 +95,39 @@ class Plot(Acting, Widget, can_focus=True):
 
     def show(self) -> None:
         """Draw again; only the lines that differ from the last drawing are sent to the terminal."""
-        rows = self._draw(self.size.width, self.size.height)
-        if len(rows) != len(self._rows):
-            self._rows = rows
-            self.refresh()
-            return
-        changed = [Region(0, y, self.size.width, 1) for y, row in enumerate(rows) if row != self._rows[y]]
-        self._rows = rows
-        if changed:
-            self.refresh(*changed)
+        before, self._rows = self._rows, self._draw(self.size.width, self.size.height)
+        if len(before) != len(self._rows):
+            return self._refresh_all()
+        changed = [
+            (y, self._cells(old), self._cells(new)) for y, (old, new) in enumerate(zip(before, self._rows)) if old != new
+        ]  # fmt: skip
+        for part in self.query(Slice):
+            start, stop = part.columns
+            regions = [Region(0, y, stop - start, 1) for y, old, new in changed if old[start:stop] != new[start:stop]]
+            if regions:
+                part.refresh(*regions)
+
+    def _cells(self, row: Runs) -> list[tuple[str, str]]:
+        """A line cell by cell; a character that takes two has an empty one behind it."""
+        cells = [cell for text, layer in row for character in text for cell in [(character, layer), ("", layer)][: cell_len(character)]]
+        return cells + [(" ", "")] * (self.size.width - len(cells))
+
+    def _refresh_all(self) -> None:
+        for part in self.query(Slice):
+            part.refresh()
 
     def on_resize(self) -> None:
         """The grid depends on the size."""
         self._rows = self._draw(self.size.width, self.size.height)
-        self.refresh()
+        self._refresh_all()
 
-    def on_focus(self) -> None:
+    def watch_has_focus(self, _has_focus: bool) -> None:
         """The title is bold while keys come here, and says which do something."""
+        super().watch_has_focus(_has_focus)
         self.show()
+        self._refresh_all()
 
-    def on_blur(self) -> None:
-        """Back to the plain title."""
-        self.show()
-
-    def render_line(self, y: int) -> Strip:
+    def line(self, y: int) -> Strip:
         """One line of the drawing."""
         if y >= len(self._rows):
             return Strip.blank(self.size.width, self.rich_style)
@@ -160,7 +196,7 @@ class Plot(Acting, Widget, can_focus=True):
         steps = self.picture.steps
         if steps is not None:
             low, high = self.view.steps(*steps)
-            share = (event.x - self._gutter - 1) / max(1, self._wide - 1)
+            share = (event.screen_x - self.region.x - self._gutter - 1) / max(1, self._wide - 1)
             self._put_cursor(low + min(1.0, max(0.0, share)) * (high - low))
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
