@@ -323,6 +323,14 @@ class FineTuiApp(Acting, App[int]):
         self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
         self.notify(self.theme)
 
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy through the terminal, so that it works over SSH and inside tmux."""
+        from ..core.terminal import clipboard
+
+        self._clipboard = text
+        if self._driver is not None:
+            self._driver.write(clipboard(text))
+
     def do_suspend(self) -> None:
         self.action_suspend_process()
 

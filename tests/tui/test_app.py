@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from finetui.core.errors import DiskError
 from finetui.core.paths import Home
 from finetui.tui.screens.home import HomeScreen
 from finetui.tui.watching import DevicesChanged, RunsChanged
+from rich.cells import cell_len
 from support.terminal import Terminal
 from support.tui import make_run, opened, painted, until, until_painted
 
@@ -178,3 +181,69 @@ async def test_news_that_arrives_while_the_app_closes_is_let_go(tmp_path: Path) 
     app.on_runs_changed(RunsChanged(()))  # type: ignore[attr-defined]
     app.devices = ()  # type: ignore[attr-defined]
     app.on_devices_changed(DevicesChanged(()))  # type: ignore[attr-defined]
+
+
+RESTORED = ("\x1b[?1049l", "\x1b[?25h")
+"""The ordinary screen and the cursor are back."""
+
+
+def test_the_terminal_is_restored_when_the_screen_is_told_to_end(tmp_path: Path) -> None:
+    with Terminal("--home", str(tmp_path / "home")) as terminal:
+        terminal.until("Nothing has run yet")
+        os.kill(terminal.process.pid, signal.SIGTERM)
+        assert terminal.process.wait(10) == 143
+        terminal.read(0.5)
+        assert all(sequence in terminal.raw for sequence in RESTORED)
+
+
+def test_copy_goes_through_the_terminal(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "good")
+    with Terminal("--home", str(tmp_path / "home"), environment={"TMUX": ""}) as terminal:
+        terminal.until("good", "succeeded", "Devices")
+        terminal.press("y")
+        terminal.until("copied")
+        assert "\x1b]52;c;" in terminal.raw
+        terminal.press("q")
+        assert terminal.process.wait(10) == 0
+
+
+def test_ascii_is_a_flag_of_the_screen_alone(tmp_path: Path) -> None:
+    make_run(tmp_path / "home", "good")
+    with Terminal("--home", str(tmp_path / "home"), "--ascii") as terminal:
+        terminal.until("+ good", "succeeded")
+        assert terminal.text.isascii()
+        terminal.press("q")
+        assert terminal.process.wait(10) == 0
+    done = subprocess.run([sys.executable, "-m", "finetui", "--ascii", "doctor"], capture_output=True, text=True)
+    assert done.returncode == 2 and "--ascii is for the screen" in done.stderr
+
+
+async def test_a_thread_that_fails_writes_to_the_log_and_not_over_the_screen(tmp_path: Path) -> None:
+    script = tmp_path / "crash.py"
+    script.write_text(
+        CRASH.replace("def broken(self):\n    raise", "import threading\n\ndef mistake():\n    raise").replace(
+            "HomeScreen.do_copy = broken", "HomeScreen.do_copy = lambda self: threading.Thread(target=mistake).start()"
+        )
+    )
+    with Terminal(program=[sys.executable, str(script), str(tmp_path / "home")]) as terminal:
+        terminal.until("Nothing has run yet")
+        terminal.press("y")
+        log = tmp_path / "home" / "finetui.log"
+        terminal.until_true(lambda: "RuntimeError: a mistake of ours" in log.read_text(), what="the log")
+        assert "Traceback" not in terminal.text
+        terminal.press("q")
+        assert terminal.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("key", ["1", "5", "8", "9", "question_mark"])
+async def test_any_size_at_any_time(tmp_path: Path, key: str) -> None:
+    make_run(tmp_path / "home", "客服-回复-模型-" * 4)
+    async with opened(tmp_path / "home") as pilot:
+        await until_painted(pilot, "succeeded")
+        await pilot.press(key)
+        for size in ((200, 60), (60, 20), (1, 1), (10, 3), (80, 24), (300, 5), (120, 40)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause(0.1)
+            lines = painted(pilot.app).splitlines()  # type: ignore[arg-type]
+            assert all(cell_len(line) <= size[0] for line in lines) and len(lines) <= size[1]
+        await until_painted(pilot, "Help")

@@ -66,7 +66,7 @@ class TopBar(ClickableLine):
         start = Content.assemble(*left)
         machine = self.app.machine_line
         room = self.size.width - 2 - start.cell_length - cell_len(machine)
-        self.update(Content.assemble(start, " " * room, (machine, "$faint")) if room > 0 else start)
+        self.update(Content.assemble(start, " " * room, (machine, "$faint")) if room > 0 else start, layout=False)
 
 
 class KeyBar(ClickableLine):
@@ -108,7 +108,7 @@ class KeyBar(ClickableLine):
         shown = Content.assemble(*parts)
         if self._shown is None or not shown.is_same(self._shown):
             self._shown = shown
-            self.update(shown)
+            self.update(shown, layout=False)
 
     def _actions(self) -> list[Action]:
         general = [by_id("app.help"), by_id("app.quit")]
