@@ -51,6 +51,7 @@ $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python bench/swap.py
 	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/screen.py
 	$(BIN)/python bench/supervision.py
 	$(BIN)/python bench/training.py
 

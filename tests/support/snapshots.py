@@ -19,6 +19,7 @@ replaces itself. After a change that is meant, write the files anew and look at 
 from __future__ import annotations
 
 import difflib
+import io
 import itertools
 import os
 import re
@@ -36,6 +37,9 @@ from finetui.core import fsio
 from finetui.core.devices import Device
 from finetui.core.runs import records
 from finetui.core.runs.store import Run
+from rich.console import Console
+from rich.segment import Segment, Segments
+from rich.style import Style
 from support.tui import make_run, painted
 from textual.pilot import Pilot
 
@@ -95,8 +99,19 @@ def _frozen(text: str) -> str:
 
 
 def _svg(pilot: Pilot[Any]) -> str:
-    """Textual's picture without fonts from elsewhere, the clipping of every line, and the identity that Rich gives each picture."""
-    picture = re.sub(r"@font-face\s*\{[^}]*\}", "", pilot.app.export_screenshot(title="FineTUI", simplify=True))
+    """A picture as Rich draws it, without fonts from elsewhere, the clipping of every line, and the identity that Rich gives each picture.
+
+    Cells of one look are drawn as one: where Textual cuts a line depends on what was painted when.
+    """
+    size = pilot.app.size
+    console = Console(
+        width=size.width, height=size.height, file=io.StringIO(), force_terminal=True, color_system="truecolor", record=True,
+        legacy_windows=False, safe_box=False,
+    )  # fmt: skip
+    for strip in pilot.app.screen._compositor.render_strips():
+        cells = [Segment(segment.text, (segment.style or Style()).clear_meta_and_links()) for segment in strip]
+        console.print(Segments([*Segment.simplify(cells), Segment.line()]), end="")
+    picture = re.sub(r"@font-face\s*\{[^}]*\}", "", console.export_svg(title="FineTUI"))
     picture = re.sub(r'<clipPath id="[^"]*-line-\d+">.*?</clipPath>| clip-path="[^"]*-line-\d+\)"', "", picture, flags=re.DOTALL)
     picture = re.sub(r"terminal-\d+", "terminal", picture)
     return _frozen("\n".join(line.strip() for line in picture.splitlines() if line.strip()) + "\n")
@@ -108,7 +123,8 @@ def _same(found: str, file: Path) -> None:
     expected = file.read_text()
     if found != expected:
         lines = difflib.unified_diff(expected.splitlines(), found.splitlines(), file.name, "on the screen", lineterm="", n=2)
-        pytest.fail(f"{file.name} differs from the screen: {again}\n" + "\n".join(itertools.islice(lines, 60)), pytrace=False)
+        said = "\n".join(line[:300] for line in itertools.islice(lines, 60))
+        pytest.fail(f"{file.name} differs from the screen: {again}\n{said}", pytrace=False)
 
 
 @contextmanager

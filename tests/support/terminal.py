@@ -79,6 +79,10 @@ class Terminal:
             self._feed(block.decode(errors="replace"))
         return self.received - before
 
+    def wait_for_output(self, seconds: float) -> bool:
+        """Wait until the program writes something, without reading it; returns whether it did."""
+        return bool(select.select([self._master], [], [], seconds)[0])
+
     @property
     def text(self) -> str:
         """What is on the screen."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 from textual.message import Message
+from textual.reactive import reactive
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -16,6 +17,7 @@ class Lines(Acting, OptionList):
     """An option list that is updated in place: lines keep their identity by id, only the different ones are drawn again."""
 
     BINDINGS = bindings("list")
+    highlighted: reactive[int | None] = reactive(None, repaint=False)
     marks = False
     """Whether space marks lines (the owner keeps which); else it is the same as enter."""
 
@@ -37,6 +39,13 @@ class Lines(Acting, OptionList):
     Lines:ansi:focus > .option-list--option-highlighted { background: ansi_default; text-style: reverse; }
     Lines > .option-list--option-hover { background: transparent; }
     """
+
+    def watch_highlighted(self, before: int | None, highlighted: int | None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The cursor moved: of all lines only two look different (Textual draws all of them)."""
+        for index in (before, highlighted):
+            if index in self._index_to_line:
+                self.refresh_lines(self._index_to_line[index], self._heights[index])
+        super().watch_highlighted(highlighted)
 
     def show(self, lines: Sequence[tuple[str, Content | str, bool]]) -> None:
         """Show ``(id, text, can be chosen)`` lines; the cursor stays on its line."""
