@@ -24,6 +24,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from support.terminal import Terminal  # noqa: E402
 
+TREE_SITTER = "tree-sitter<0.26"
+"""Textual's text area crashes with later ones; the peers' own requirements let them in."""
 SETTLE, IDLE, KEYS = 3.0, 5.0, 10
 SMALLEST = """
 from textual.app import App
@@ -61,7 +63,7 @@ def peer(name: str, painted: str, envs: Path) -> Program:
     if not (home / "bin" / name).exists():
         print(f"installing {name} into {home}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        subprocess.run([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", name], check=True)
+        subprocess.run([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", name, TREE_SITTER], check=True)
     return Program(name, [str(home / "bin" / name)], painted)
 
 
