@@ -38,7 +38,6 @@ class HomeScreen(ArtifactActions, View):
         super().__init__()
         self.marked: set[str] = set()
         """Training runs to be compared."""
-        self._details = Content("")
 
     def content(self) -> ComposeResult:
         """Runs left, devices and the selected run right."""
