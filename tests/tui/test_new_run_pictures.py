@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from finetui.core import registry
 from finetui.core.embedded import BASE_MODEL_NAME
@@ -36,7 +37,8 @@ async def form_on(pilot: Pilot[int], file: Path) -> NewRunScreen:
     screen = NewRunScreen(model=BASE_MODEL_NAME)
     screen.answers.data = [str(file)]
     pilot.app.push_screen(screen)
-    await until(pilot, lambda: screen.shelf is not None and screen.plan is not None and "data" in screen.notes, what="the price")
+    await until(pilot, lambda: screen.shelf is not None and screen.plan is not None and screen.rows, what="the rows")
+    await until_painted(pilot, "causal-lm: Qwen2", "fits")
     return screen
 
 
@@ -65,9 +67,11 @@ async def test_form_and_methods(stage: Stage, size: Size) -> None:
 async def test_does_not_fit(stage: Stage, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(stage.home, size) as pilot:
         screen = await form_on(pilot, write_rows(stage.root / "rows.jsonl", ROWS * 3000))
-        screen.form.set("training.per_device_train_batch_size", 200_000)
-        screen.form.set("training.packing", False)
-        await until_painted(pilot, "does not fit")
+        small = msgspec.structs.replace(DEVICES[0], memory_total=2_000_000_000, memory_free=2_000_000_000)
+        monkeypatch.setattr(planning, "select", lambda _: [small])
+        screen.form.set("training.per_device_train_batch_size", 4000)
+        await until(pilot, lambda: screen.plan is not None and not screen.plan.fits, what="the price")
+        await until_painted(pilot, "makes it fit")
         await stage.compare(pilot, "new-run-too-large")
 
 
