@@ -10,6 +10,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # the Hub's client reads it once, when the first module of tests imports it
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The switch of `support.snapshots`."""
@@ -30,7 +32,6 @@ def isolated(tmp_path: Path, facts: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("FINETUI_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.setenv("FINETUI_LOCK_DIR", str(tmp_path / "locks"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "2"))
     for name in ("HF_TOKEN", "HF_ENDPOINT", "NO_COLOR", "FINETUI_DEBUG"):

@@ -16,6 +16,7 @@ from finetui.tui.screens.new_run import NewRunScreen
 from finetui.tui.screens.preview import PreviewScreen
 from support.cli import ok
 from support.rows import write_rows
+from support.snapshots import Stage
 from support.tui import SIZES, opened, painted, until, until_painted
 from textual.pilot import Pilot
 
@@ -105,10 +106,10 @@ async def test_pages_to_the_end_of_the_data(tmp_path: Path) -> None:
         await until_painted(pilot, "this is the last row")
 
 
-async def test_problems_are_named_with_file_and_line_and_read_again(tmp_path: Path) -> None:
-    file = tmp_path / "bad.jsonl"
+async def test_problems_are_named_with_file_and_line_and_read_again(stage: Stage) -> None:
+    file = stage.root / "bad.jsonl"  # a short path: a long one would be wrapped
     file.write_text('{"prompt": "a", "response": "b"}\n{"prompt": 7}\n' * 30)
-    async with opened(tmp_path / "home", (80, 24)) as pilot:
+    async with opened(stage.home, (80, 24)) as pilot:
         screen = await preview(pilot, Answers(model=BASE_MODEL_NAME, data=[str(file)]))
         await until_painted(pilot, "30 problems", "30 good rows", "bad.jsonl:2", "mend it")
         assert screen.rows is None, "no worker is started for data that cannot be trained on"
