@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from ..paths import Home
 from . import meters, records
 from .spec import ACTIVE, Event, Result, RunKind, RunSpec, RunState, host_name, new_ulid
 from .summary import summarise
+
+_LEAVING_SECONDS = 5.0
+"""How long a supervisor may still be there after its run's end, telling it to whoever asked to be told."""
 
 
 class Run:
@@ -148,14 +152,19 @@ class RunStore:
         """Delete a run's directory, checkpoints included; what it published stays.
 
         Raises:
-            Refused: it is active.
+            Refused: it is active, or has ended just now and its supervisor takes long to leave.
             DiskError: it could not be deleted.
         """
         lock = fsio.FileLock(records.lock_file(run.dir))
         state = run.state().state
-        if not lock.acquire() or (state in ACTIVE and state != "queued"):
+        deadline = time.monotonic() + (0 if state in ACTIVE else _LEAVING_SECONDS)
+        while not (free := lock.acquire()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if state in ACTIVE and not (free and state == "queued"):
             lock.release()
             raise errors.Refused(f"run {run.id} is {state}", f"stop it first: finetui runs stop {run.id}")
+        if not free:
+            raise errors.Refused(f"run {run.id} has ended, but its supervisor is still there", "try again in a moment")
         gone = run.dir.with_name(f".{run.id}.removed")
         try:
             with fsio.disk_errors(run.dir):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -99,6 +100,26 @@ def test_remove(store: RunStore) -> None:
     write_json(run.dir / "state.json", RunState(state="failed"))
     store.remove(run)
     assert list(store.home.runs.iterdir()) == []
+
+
+def test_remove_waits_for_a_supervisor_that_is_leaving(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = store.create("train", "pirate", train_request())
+    write_json(run.dir / "state.json", RunState(state="stopped"))
+    lock = FileLock(run.dir / "lock")
+    assert lock.acquire()
+    leaving = threading.Timer(0.2, lock.release)
+    leaving.start()
+    store.remove(run)
+    leaving.join()
+    assert list(store.home.runs.iterdir()) == []
+    monkeypatch.setattr("finetui.core.runs.store._LEAVING_SECONDS", 0.1)
+    run = store.create("train", "pirate", train_request())
+    write_json(run.dir / "state.json", RunState(state="stopped"))
+    lock = FileLock(run.dir / "lock")
+    assert lock.acquire()
+    with pytest.raises(Refused, match="its supervisor is still there"):
+        store.remove(run)
+    lock.release()
 
 
 def finished(store: RunStore) -> Run:
