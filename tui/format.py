@@ -89,6 +89,6 @@ def clock(moment: float | None) -> str:
     return time.strftime("%H:%M:%S" if then[:3] == now[:3] else "%Y-%m-%d %H:%M", then)
 
 
-def plural(count: int, noun: str) -> str:
-    """``1 run``, ``2 runs``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str, several: str = "") -> str:
+    """``1 run``, ``2 runs``; ``several`` where the word takes more than an s."""
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"

@@ -91,7 +91,7 @@ async def test_a_refused_method_says_why_and_is_not_marked(tmp_path: Path) -> No
     async with opened(tmp_path / "home", (80, 24)) as pilot:
         _, screen = await methods(pilot)
         screen.rows["ia3"] = MethodRow("ia3", "IA3", "seldom", refusal="it has no keys")
-        screen._show()
+        screen.show_filtered()
         screen.lines.choose("ia3")
         await pilot.press("space")
         await until_painted(pilot, "cannot be compared here")

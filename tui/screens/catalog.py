@@ -6,11 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 
 from ..actions import bindings
 from ..backend import Shelf
@@ -21,16 +20,18 @@ from ..widgets.filterline import FilterLine
 from ..widgets.lists import Lines
 from .artifacts import ArtifactActions
 from .base import View
+from .filtered import Filtered
 from .messages import ConfirmDialog, PickDialog
 
 DIGEST_LIMIT = 500_000_000
 """Bytes of weights up to which a digest is computed just for looking at an entry."""
 
 
-class CatalogScreen(ArtifactActions, View):
+class CatalogScreen(Filtered, ArtifactActions, View):
     """Models and adapters."""
 
     SCOPE = "catalog"
+    FILTERED = "#entries"
     BINDINGS = bindings("catalog")
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class CatalogScreen(ArtifactActions, View):
 
     def on_resize(self) -> None:
         """Columns depend on the width."""
-        self.call_after_refresh(self._show)
+        self.call_after_refresh(self.show_filtered)
 
     @property
     def lines(self) -> Lines:
@@ -99,10 +100,10 @@ class CatalogScreen(ArtifactActions, View):
     def _have(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self.cards.clear()
-        self._show()
+        self.show_filtered()
         self._look_closer()
 
-    def _show(self) -> None:
+    def show_filtered(self) -> None:
         if self.shelf is None:
             return
         shown = tree(self.shelf.models, self.shelf.adapters, self.query_one(FilterLine).value, self.sort)
@@ -171,20 +172,11 @@ class CatalogScreen(ArtifactActions, View):
         if entry is None or is_model(entry):
             return self.app.notify("only adapters can be marked, to see where others differ", severity="warning")
         self.marked = "" if self.marked == entry.path else entry.path
-        self._show()
+        self.show_filtered()
 
     async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Enter: into the details."""
         self.query_one("#details-scroll").focus()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """Filter while typing."""
-        self._show()
-
-    def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
-        """Back to the tree."""
-        self.lines.focus()
-        self._show()
 
     # Actions ----------------------------------------------------------------------------------------------------------
 
@@ -229,7 +221,7 @@ class CatalogScreen(ArtifactActions, View):
         from ...core.catalog.entries import ADAPTER_SORTS
 
         self.sort = ADAPTER_SORTS[(ADAPTER_SORTS.index(self.sort) + 1) % len(ADAPTER_SORTS)]
-        self._show()
+        self.show_filtered()
 
     def do_tag(self) -> None:
         from .shelf import TagsDialog
@@ -293,17 +285,6 @@ class CatalogScreen(ArtifactActions, View):
                 self.work(lambda: backend.remove_artifact(self.app.home, kind, entry.name), lambda _: self.do_refresh())
 
         self.app.push_screen(ConfirmDialog(f"Delete {kind} {entry.name}?", f"{entry.path}\n{what}", f"Delete the {kind}"), answered)
-
-    def on_key(self, event: events.Key) -> None:
-        """Esc in the list clears a filter before it does anything else."""
-        line = self.query_one(FilterLine)
-        if event.key == "escape" and line.value:
-            event.stop()
-            event.prevent_default()
-            line.clear_and_close()
-
-    def do_filter(self) -> None:
-        self.query_one(FilterLine).open()
 
     def do_copy(self) -> None:
         entry = self.selected

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 
 from ...core.embedded import BASE_MODEL_NAME
 from ..actions import bindings
@@ -18,6 +17,7 @@ from ..widgets.lists import Lines
 from ..widgets.steady import Steady
 from .artifacts import ArtifactActions
 from .base import View
+from .filtered import Filtered
 
 WELCOME: tuple[tuple[str, str, str], ...] = (
     ("demo", "Fine-tune the built-in model", "no download, about a minute on two cores"),
@@ -28,10 +28,11 @@ WELCOME: tuple[tuple[str, str, str], ...] = (
 """What to do when nothing has run yet: id, title, note."""
 
 
-class HomeScreen(ArtifactActions, View):
+class HomeScreen(Filtered, ArtifactActions, View):
     """Runs, devices and the selected run."""
 
     SCOPE = "home"
+    FILTERED = "#runs"
     BINDINGS = bindings("home")
 
     def __init__(self) -> None:
@@ -69,6 +70,10 @@ class HomeScreen(ArtifactActions, View):
         """The run under the cursor."""
         chosen = self.query_one("#runs", Lines).chosen
         return next((row for row in self.app.rows if row.id == chosen), None)
+
+    def show_filtered(self) -> None:
+        """The filter has changed."""
+        self.runs_changed()
 
     def runs_changed(self) -> None:
         """Draw the lines that differ."""
@@ -147,15 +152,6 @@ class HomeScreen(ArtifactActions, View):
         if row is None or row.kind != "train":
             return self.app.notify("only training runs can be marked, to be compared", severity="warning")
         self.marked ^= {row.id}
-        self.runs_changed()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """Filter while typing."""
-        self.runs_changed()
-
-    def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
-        """Back to the list."""
-        self.query_one("#runs", Lines).focus()
         self.runs_changed()
 
     # Actions ----------------------------------------------------------------------------------------------------------
@@ -245,17 +241,6 @@ class HomeScreen(ArtifactActions, View):
         row = self.selected_row
         if row is not None:
             self.delete_run(row)
-
-    def on_key(self, event: events.Key) -> None:
-        """Esc in the list clears a filter before it does anything else."""
-        line = self.query_one(FilterLine)
-        if event.key == "escape" and line.value:
-            event.stop()
-            event.prevent_default()
-            line.clear_and_close()
-
-    def do_filter(self) -> None:
-        self.query_one(FilterLine).open()
 
     def do_copy(self) -> None:
         row = self.selected_row

@@ -8,7 +8,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from ...core.applog import Entry, read_log
 from ..actions import bindings
@@ -16,6 +16,7 @@ from ..format import plural
 from ..widgets.filterline import FilterLine
 from ..widgets.reading import Reading
 from .base import View
+from .filtered import Filtered
 
 LEVELS = {"everything": (), "warnings and errors": ("warning", "error"), "errors": ("error",)}
 _STYLES = {"debug": "$faint", "info": "$muted", "warning": "$warning", "error": "$error"}
@@ -24,10 +25,11 @@ _MOST_SHOWN = 400
 _LOOK_SECONDS = 1.0
 
 
-class LogScreen(View):
+class LogScreen(Filtered, View):
     """The end of ``finetui.log``; follows it while it grows."""
 
     SCOPE = "log"
+    FILTERED = "#log-scroll"
     BINDINGS = bindings("log")
 
     def __init__(self) -> None:
@@ -64,7 +66,7 @@ class LogScreen(View):
 
     def _take(self, entries: list[Entry]) -> None:
         self.entries = entries
-        self._show()
+        self.show_filtered()
 
     def shown(self) -> list[Entry]:
         """The entries of the chosen level in which every word of the search occurs."""
@@ -75,48 +77,34 @@ class LogScreen(View):
             if (not levels or entry.level in levels) and all(word in entry.text.lower() for word in words)
         ]  # fmt: skip
 
-    def _show(self) -> None:
+    def show_filtered(self) -> None:
         found = self.shown()
         lines = [Content.styled(entry.text, _STYLES[entry.level]) for entry in found[-_MOST_SHOWN:]]
         empty = "nothing matches" if self.entries else "nothing has been logged yet"
         self.query_one("#log-text", Static).update(Content("\n").join(lines) if lines else Content.styled(empty, "$muted"))
         where = "following" if self.following else "standing still"
         level = "" if self.level == "everything" else f", {self.level}"
-        self.titled(self.query_one("#log-pane"), "Log", f"{plural(len(found), 'entry').replace('entrys', 'entries')}{level}, {where}")
+        self.titled(self.query_one("#log-pane"), "Log", f"{plural(len(found), 'entry', 'entries')}{level}, {where}")
         self.query_one("#log-scroll", Reading).anchor(self.following)
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """Search while typing."""
-        self._show()
-
-    def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
-        """Back to the lines."""
-        self.query_one("#log-scroll").focus()
-        self._show()
-
     def on_key(self, event: events.Key) -> None:
-        """Esc clears a search before it does anything else; moving up stops following."""
-        line = self.query_one(FilterLine)
-        if event.key == "escape" and line.value:
-            event.stop()
-            event.prevent_default()
-            line.clear_and_close()
-        elif event.key in _UPWARDS and self.following and self.focused is not line:
+        """Moving up stops following."""
+        if event.key in _UPWARDS and self.following and not isinstance(self.focused, FilterLine):
             self.do_follow()
 
     # Actions ----------------------------------------------------------------------------------------------------------
 
     def do_follow(self) -> None:
         self.following = not self.following
-        self._show()
+        self.show_filtered()
 
     def do_search(self) -> None:
-        self.query_one(FilterLine).open()
+        self.do_filter()
 
     def do_level(self) -> None:
         names = list(LEVELS)
         self.level = names[(names.index(self.level) + 1) % len(names)]
-        self._show()
+        self.show_filtered()
 
     def do_copy(self) -> None:
         self.app.copy_to_clipboard("\n".join(entry.text for entry in self.shown()[-_MOST_SHOWN:]))

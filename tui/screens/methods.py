@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 
 from ..actions import bindings
 from ..asking import MethodRow
@@ -17,12 +16,14 @@ from ..widgets.filterline import FilterLine
 from ..widgets.lists import Lines
 from ..widgets.reading import Reading
 from .base import View
+from .filtered import Filtered
 
 
-class MethodsScreen(View):
+class MethodsScreen(Filtered, View):
     """The ranked list. Dismissed with the names that were chosen: one, or several to compare."""
 
     SCOPE = "methods"
+    FILTERED = "#methods"
     BINDINGS = bindings("methods")
 
     def __init__(self, rows: Sequence[MethodRow], chosen: Sequence[str], place: str) -> None:
@@ -49,21 +50,21 @@ class MethodsScreen(View):
         """The cursor on the present choice."""
         self.titled(self.query_one("#methods-why"), "Why")
         self.lines.marks = True
-        self._show()
+        self.show_filtered()
         if self.first in self.rows:
             self.lines.choose(self.first)
         self.lines.focus()
 
     def on_resize(self) -> None:
         """Reasons in the lines where there is room."""
-        self.call_after_refresh(self._show)
+        self.call_after_refresh(self.show_filtered)
 
     @property
     def lines(self) -> Lines:
         """The list."""
         return self.query_one("#methods", Lines)
 
-    def _show(self) -> None:
+    def show_filtered(self) -> None:
         words = self.query_one(FilterLine).value.lower().split()
         width = max(50, self.lines.size.width - 3)
         shown = [row for row in self.rows.values() if all(word in f"{row.name} {row.title} {row.good_for}".lower() for word in words)]
@@ -97,26 +98,7 @@ class MethodsScreen(View):
             self.app.notify(f"{row.name} cannot be compared here: {row.refusal}", severity="warning", markup=False)
         else:
             self.marked.append(row.name)
-        self._show()
-
-    # Filter -----------------------------------------------------------------------------------------------------------
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """Filter while typing."""
-        self._show()
-
-    def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
-        """Back to the list."""
-        self.lines.focus()
-        self._show()
-
-    def on_key(self, event: events.Key) -> None:
-        """Esc in the list clears a filter before it does anything else."""
-        line = self.query_one(FilterLine)
-        if event.key == "escape" and line.value:
-            event.stop()
-            event.prevent_default()
-            line.clear_and_close()
+        self.show_filtered()
 
     # Actions ----------------------------------------------------------------------------------------------------------
 
@@ -137,6 +119,3 @@ class MethodsScreen(View):
 
     def do_compare(self) -> None:
         self.dismiss(list(self.marked))
-
-    def do_filter(self) -> None:
-        self.query_one(FilterLine).open()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from ...core.config import AT_NEXT_START, Settings, from_environment, load_settings
 from ...core.errors import FineTUIError
@@ -21,14 +20,16 @@ from ..widgets.fields import Field, option_fields
 from ..widgets.filterline import FilterLine
 from ..widgets.form import Form
 from .base import View
+from .filtered import Filtered
 
 _OWNER = "settings"
 
 
-class SettingsScreen(View):
+class SettingsScreen(Filtered, View):
     """Every setting, grouped; the file that they are kept in stands in the title."""
 
     SCOPE = "settings"
+    FILTERED = "#settings-form"
     BINDINGS = bindings("settings")
 
     def __init__(self) -> None:
@@ -76,7 +77,7 @@ class SettingsScreen(View):
             field.check = lambda value: (declared(value) if declared else "") or "; ".join(Keymap(value).problems)
         field.set(field.value)
 
-    def _show(self) -> None:
+    def show_filtered(self) -> None:
         words = self.query_one(FilterLine).value.lower().split()
         shown = [field for field in self.fields if all(word in f"{field.label} {field.help} {field.group}".lower() for word in words)]
         self.form.show(shown)
@@ -114,7 +115,7 @@ class SettingsScreen(View):
 
         def refused(problem: FineTUIError) -> None:
             self._read()
-            self._show()
+            self.show_filtered()
             self.app.show_error(problem)
 
         self.work(lambda: save_setting(_name(field), field.value), saved, failed=refused)
@@ -126,23 +127,6 @@ class SettingsScreen(View):
         self.titled(self.query_one("#settings-pane"), "Settings", f"{config_file()}  {self.app.glyphs.marked} {field.label} saved{later}")
         self.keys_changed()
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """Filter while typing."""
-        self._show()
-
-    def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
-        """Back to the form."""
-        self.form.focus()
-        self._show()
-
-    def on_key(self, event: events.Key) -> None:
-        """Esc clears a filter before it does anything else."""
-        line = self.query_one(FilterLine)
-        if event.key == "escape" and line.value:
-            event.stop()
-            event.prevent_default()
-            line.clear_and_close()
-
     # Actions ----------------------------------------------------------------------------------------------------------
 
     def why_not(self, name: str) -> str:
@@ -153,11 +137,8 @@ class SettingsScreen(View):
         key, value = self._before[-1]
         field = next(field for field in self.fields if field.key == key)
         field.set(value)
-        self._show()
+        self.show_filtered()
         self._save(field, self._before.pop)
-
-    def do_filter(self) -> None:
-        self.query_one(FilterLine).open()
 
     def do_copy(self) -> None:
         self.app.copy_to_clipboard(str(config_file()))
@@ -170,7 +151,7 @@ class SettingsScreen(View):
             self.app.show_error(problem)
             return
         self.app.configure(self.saved)
-        self._show()
+        self.show_filtered()
 
 
 def _name(field: Field) -> str:
