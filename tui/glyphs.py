@@ -101,6 +101,15 @@ def shorten(text: str, width: int, glyphs: Glyphs = UNICODE) -> str:
     return beginning(text, width - len(glyphs.ellipsis)) + glyphs.ellipsis
 
 
+def shorten_middle(name: str, width: int, glyphs: Glyphs = UNICODE) -> str:
+    """As `shorten`, for names that begin alike: most of what is left is their end."""
+    left = width - len(glyphs.ellipsis)
+    if cell_len(name) <= width or left < 4:
+        return shorten(name, width, glyphs)
+    start = beginning(name, left // 3)
+    return start + glyphs.ellipsis + beginning(name[::-1], left - cell_len(start))[::-1]
+
+
 def beginning(text: str, width: int) -> str:
     """As much of the start of ``text`` as fits into ``width`` cells."""
     used = 0

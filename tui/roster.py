@@ -12,7 +12,7 @@ from textual.content import Content
 from ..core.blends import parse_blend
 from ..core.errors import NotFound, UsageError, closest
 from .format import swap_time
-from .glyphs import Glyphs, bar, padded, shorten
+from .glyphs import Glyphs, bar, padded, shorten, shorten_middle
 from .talk import BLEND
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 STEP = 0.05
 FIRST_WEIGHT = 0.5
 _SLIDER = 10
+_KIND = 12
+"""Cells at most for the method; where names are long it gets less."""
 _WHERE = 8
 """Cells of the last column: ``0.004 ms``, ``resident``, ``on disk``."""
 _FULL = 1.0
@@ -134,7 +136,8 @@ class Roster:
         """The list, ``(id, text, can be chosen)``: base, adapters that match ``words``, the blend with its sliders."""
         shown = [entry for entry in self.adapters if all(word in f"{entry.name} {entry.method}".lower() for word in words.lower().split())]
         kinds = {entry.path: entry.method + (f" r{entry.rank}" if entry.rank else "") for entry in shown}
-        widest = min(12, max([4, *map(cell_len, kinds.values())]))
+        longest = max(map(cell_len, [self.model_name, *(entry.name for entry in shown)]))
+        widest = min(_KIND, max([4, *map(cell_len, kinds.values())]), max(4, width - longest - _WHERE - 4))  # names come first
 
         def line(voice: str, name: str, kind: str) -> tuple[str, Content, bool]:
             return self._line(voice, name, padded(shorten(kind, widest, glyphs), widest), width, glyphs)
@@ -156,7 +159,7 @@ class Roster:
         where = swap or ("resident" if voice in self.resident else "on disk" if voice not in ("", BLEND) else "")
         room = max(4, width - cell_len(mark) - cell_len(kind) - _WHERE - 3)
         text = Content.assemble(
-            (f"{mark} ", "$accent"), (padded(shorten(name, room, glyphs), room), "bold $foreground" if here else "$foreground"),
+            (f"{mark} ", "$accent"), (padded(shorten_middle(name, room, glyphs), room), "bold $foreground" if here else "$foreground"),
             (f" {kind} ", "$muted"), (where.rjust(_WHERE), "$muted" if swap else "$faint"),
         )  # fmt: skip
         return f"voice:{voice}", text, True
@@ -166,7 +169,7 @@ class Roster:
         room = max(4, width - _SLIDER - len(number) - 6)
         filled = bar(abs(weight) / _FULL, _SLIDER, glyphs)
         text = Content.assemble(
-            "    ", (padded(shorten(self.called(path), room, glyphs), room), "$foreground"),
+            "    ", (padded(shorten_middle(self.called(path), room, glyphs), room), "$foreground"),
             (f" {filled}", "$accent" if weight > 0 else "$muted"), (number, "$foreground"),
         )  # fmt: skip
         return f"weight:{path}", text, True

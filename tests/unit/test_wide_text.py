@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetui.tui.glyphs import UNICODE, beginning, padded, shorten
+from finetui.tui.glyphs import UNICODE, beginning, padded, shorten, shorten_middle
 from rich.cells import cell_len
 
 
@@ -48,3 +48,10 @@ def test_running_text_breaks_at_blanks_and_between_wide_characters() -> None:
     for width in range(4, 90):
         assert all(cell_len(line) <= width for line in lines(text, width))
         assert "".join(lines(text, width)).replace(" ", "") == text.replace(" ", ""), "nothing is lost"
+
+
+def test_names_that_begin_alike_keep_their_ends() -> None:
+    assert shorten_middle("qwen-compare-adapter", 20) == "qwen-compare-adapter"
+    assert shorten_middle("qwen-compare-adapter", 13) == "qwen…-adapter"
+    assert shorten_middle("细胞-比较-适配器", 11) == "细…-适配器"
+    assert shorten_middle("qwen-compare-adapter", 4) == "qwe…"

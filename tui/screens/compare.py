@@ -26,6 +26,7 @@ from .artifacts import ArtifactActions
 from .base import View
 
 TABS = ("Curves", "Bars", "Notes")
+_EMPTY = "Nothing to compare yet: mark runs on Home (space) or methods in a new run, and press v; or run `finetui compare`."
 
 
 class CompareScreen(ArtifactActions, View):
@@ -130,9 +131,8 @@ class CompareScreen(ArtifactActions, View):
         if not self.is_attached:
             return
         if self.seen is None:
-            words = (
-                "reading" if self.run_ids else "Nothing to compare yet: mark runs on Home with space and press v, or run `finetui compare`."
-            )
+            words = "reading" if self.run_ids else _EMPTY
+            self.query_one(Plot).put(Picture(waiting=""))
             self.query_one("#compare-title", RuleLine).say(Content.styled("Compare", "bold $muted"))
             self._set_heights(head=2, table=4)
             self.query_one("#compare-head", Static).update(Content.styled(words, "$muted"))
